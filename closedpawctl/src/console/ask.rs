@@ -1,0 +1,226 @@
+//! `closedpawctl ask`: the question in, the agent's work watched over, the answer out.
+#![forbid(unsafe_code)]
+
+use super::child::Agent;
+use super::endpoints::{self, Endpoint};
+use super::finish;
+use super::prompt::{self, Said};
+use super::screen::Screen;
+use super::session::{self, Choice, Person, Session};
+use crate::client::{Connection, Daemon};
+use crate::failure::Failure;
+use crate::link::{Job, ToAgent, ToConsole, Undialled};
+use closedpaw_protocol::KeyId;
+use closedpaw_protocol::message::{Answer, Event, Question, Request};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A question and where to ask it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Ask {
+    /// What you want to know or have done.
+    pub question: String,
+    #[command(flatten)]
+    /// The session.
+    pub choice: Choice,
+    #[command(flatten)]
+    /// The model.
+    pub model: ModelChoice,
+}
+
+/// Which model server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ModelChoice {
+    /// A model server on this machine: http://127.0.0.1:PORT or unix:/PATH.
+    #[arg(long, env = "CLOSEDPAW_MODEL_URL", value_name = "URL")]
+    pub model_url: Option<String>,
+    /// The model's name at its server.
+    #[arg(long, env = "CLOSEDPAW_MODEL", value_name = "NAME")]
+    pub model: Option<String>,
+}
+
+/// Asks, and comes back when there is an answer, a failure, or the person has had enough.
+pub async fn run(ask: Ask, daemon: &Daemon) -> Result<(), Failure> {
+    let person = Person::of(daemon)?;
+    let endpoints = endpoints::list(ask.model.model_url.as_deref(), ask.model.model.as_deref())?;
+    let mut screen = Screen::new();
+    let mut control = person.connect().await?;
+    let mut agent = Agent::start(Some(daemon.dial()?))?;
+    let key = ready(&mut agent).await?;
+    let session = session::open(&mut control, &person, &ask.choice, key).await?;
+    let watch = watch(&person).await?;
+    let job = Job {
+        question: Some(ask.question),
+        endpoints: endpoints.iter().map(Endpoint::place).collect(),
+        session: Some(session.seat.clone()),
+    };
+    agent.tell(&ToAgent::Job(Box::new(job)), None).await;
+    let mut conversation = Conversation { screen: &mut screen, control: &mut control, endpoints, session: &session };
+    let result = tokio::select! {
+        result = conversation.attend(&mut agent, watch) => result,
+        _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+    };
+    // The agent first: whatever it still wanted, nobody does it any more.
+    drop(agent);
+    screen.rest();
+    screen.passage_end();
+    if !matches!(&result, Err(failure) if failure.exit == 130) {
+        finish::changed(&mut control, &session, &mut screen).await;
+    }
+    session::close(&mut control, session.seat.session).await;
+    let log = finish::log_holds(&mut control, &person, &mut screen).await;
+    result.and(log)
+}
+
+/// The agent's first word: that it is confined, and its key.
+pub async fn ready(agent: &mut Agent) -> Result<KeyId, Failure> {
+    match agent.next().await {
+        Some(ToConsole::Ready(key)) => Ok(key),
+        Some(ToConsole::Failed { cause, next, exit, .. }) => Err(Failure::new("agent", exit, cause, next)),
+        Some(_) | None => Err(Failure::new("agent", 70, "the agent ended before it was ready", "closedpawctl doctor")),
+    }
+}
+
+/// Events for consoles, on a connection of their own, so that waiting for them never mixes with answers.
+pub async fn watch(person: &Person) -> Result<mpsc::UnboundedReceiver<Event>, Failure> {
+    let mut connection = person.connect().await?;
+    connection.request(&Request::Watch, &[]).await?;
+    let (tell, events) = mpsc::unbounded_channel();
+    tokio::task::spawn_local(async move {
+        while let Ok(event) = connection.event().await {
+            if tell.send(event).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(events)
+}
+
+struct Conversation<'a> {
+    screen: &'a mut Screen,
+    control: &'a mut Connection,
+    endpoints: Vec<Endpoint>,
+    session: &'a Session,
+}
+
+impl Conversation<'_> {
+    async fn attend(&mut self, agent: &mut Agent, mut events: mpsc::UnboundedReceiver<Event>) -> Result<(), Failure> {
+        if !self.session.missing.is_empty() {
+            self.screen.note(&format!("limits this host cannot give: {}", self.session.missing.join(", ")));
+        }
+        self.screen.waiting("looking for a model");
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                message = agent.next() => match message {
+                    Some(ToConsole::Done) => return Ok(()),
+                    Some(ToConsole::Failed { cause, next, exit, .. }) => {
+                        return Err(Failure::new("no-answer", exit, cause, next));
+                    }
+                    Some(ToConsole::Dial(number)) => self.dial(number, agent).await,
+                    Some(message) => self.show(message),
+                    None => {
+                        return Err(Failure::new("agent", 70, "the agent ended without an answer", "closedpawctl doctor"));
+                    }
+                },
+                Some(event) = events.recv() => self.event(event).await?,
+                _ = tick.tick() => self.screen.tick(),
+            }
+        }
+    }
+
+    /// Dials what is on the list; the agent names a place on it and never an address.
+    async fn dial(&mut self, number: u32, agent: &Agent) {
+        let endpoint = usize::try_from(number).ok().and_then(|number| self.endpoints.get(number));
+        let dialled = match endpoint {
+            Some(endpoint) => endpoint.dial(),
+            None => Err(Undialled::NotAllowed),
+        };
+        match dialled {
+            Ok(descriptor) => agent.tell(&ToAgent::Dialled(Ok(())), Some(&descriptor)).await,
+            Err(why) => agent.tell(&ToAgent::Dialled(Err(why)), None).await,
+        }
+    }
+
+    fn show(&mut self, message: ToConsole) {
+        match message {
+            ToConsole::Model { label, name, embedded } => {
+                let hint = if embedded { "; a small fallback: start Ollama or name a --model-url for better answers" } else { "" };
+                self.screen.note(&format!("model: {name} ({label}{hint})"));
+                self.screen.waiting("the model thinks");
+            }
+            ToConsole::Token(text) => self.screen.token(&text),
+            ToConsole::PassageEnd => self.screen.passage_end(),
+            ToConsole::Note(text) => {
+                self.screen.note(&text);
+                self.screen.waiting("the model thinks");
+            }
+            ToConsole::Tool(text) => {
+                self.screen.tool(&text);
+                self.screen.waiting("the sandbox works");
+            }
+            ToConsole::Output(bytes) => self.screen.output(&bytes),
+            ToConsole::ToolEnd { good, how } => {
+                if !good {
+                    self.screen.problem(&how);
+                }
+                self.screen.waiting("the model thinks");
+            }
+            // These are not for showing.
+            ToConsole::Ready(_) | ToConsole::Dial(_) | ToConsole::Done | ToConsole::Failed { .. } => {}
+        }
+    }
+
+    async fn event(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Asked(question) if question.action.session == self.session.seat.session => {
+                self.screen.rest();
+                self.screen.passage_end();
+                answer(self.control, *question).await
+            }
+            Event::Denied { session, action, rule, why, .. } if session == self.session.seat.session => {
+                let by = if rule.is_empty() { "no rule allows it".to_owned() } else { format!("the rule \"{rule}\" denies it") };
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                self.screen.problem(&format!("{} was denied, {by}{why}", action.effect.name()));
+                Ok(())
+            }
+            Event::Closed { session } if session == self.session.seat.session => {
+                Err(Failure::new("session-ended", 75, "the session was ended from elsewhere", "ask again"))
+            }
+            Event::Halted { on: true } => Err(Failure::new("halted", 75, "everything was stopped", "closedpawctl start")),
+            Event::Asked(_)
+            | Event::Decided { .. }
+            | Event::Denied { .. }
+            | Event::Raised { .. }
+            | Event::Ended { .. }
+            | Event::Closed { .. }
+            | Event::Policy { .. }
+            | Event::Halted { .. } => Ok(()),
+        }
+    }
+}
+
+/// Asks the person and tells the daemon what was said.
+pub async fn answer(control: &mut Connection, question: Question) -> Result<(), Failure> {
+    let asked = question.clone();
+    let (tell, said) = tokio::sync::oneshot::channel();
+    // A thread of its own: it waits for a person, and whoever stops everything does not wait for it.
+    std::thread::spawn(move || tell.send(prompt::ask(&asked)));
+    let said = said.await.unwrap_or(Said::No);
+    let answer = Answer {
+        id: question.id,
+        digest: question.digest,
+        revision: question.action.revision,
+        granted: said == Said::Once,
+    };
+    match control.answer(&answer).await {
+        Ok(_) => {}
+        // Too late, or answered elsewhere: the daemon has decided already.
+        Err(crate::client::Unanswered::Refused(refusal)) => super::screen::err(&format!("! {refusal}\n")),
+        Err(unanswered) => return Err(unanswered.into()),
+    }
+    if said == Said::Stop { Err(Failure::interrupted()) } else { Ok(()) }
+}

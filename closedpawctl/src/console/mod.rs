@@ -1,0 +1,12 @@
+//! The console: the terminal, the approver key, opening sessions. It shows escaped text only.
+#![deny(unsafe_code)]
+
+pub mod ask;
+pub mod changes;
+pub mod child;
+pub mod embedded;
+pub mod endpoints;
+pub mod finish;
+pub mod prompt;
+pub mod screen;
+pub mod session;

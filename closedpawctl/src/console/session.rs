@@ -1,0 +1,117 @@
+//! Opening a session: what the person's key signs, and the folder's descriptor.
+#![forbid(unsafe_code)]
+
+use crate::client::{Connection, Daemon, Pinned};
+use crate::failure::Failure;
+use crate::link::Seat;
+use crate::{keys, places};
+use closedpaw_protocol::message::{Opening, Reply, Request};
+use closedpaw_protocol::{KeyId, Label, SandboxId, SessionId, Tier};
+use ed25519_dalek::SigningKey;
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How long a session stays open by itself, in seconds.
+const OPEN: u64 = 12 * 3600;
+
+/// What the person chose for a session.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Choice {
+    /// The folder to work on; writes go to a layer that is thrown away at the end.
+    #[arg(long, short = 'w', value_name = "DIR", default_value = ".")]
+    pub workspace: PathBuf,
+    /// No folder at all.
+    #[arg(long, conflicts_with = "workspace")]
+    pub no_workspace: bool,
+    /// You vouch for what the folder contains: nobody else's text is in it.
+    #[arg(long)]
+    pub trust: bool,
+    /// The sandbox profile.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub profile: String,
+}
+
+/// The person's side of the daemon: who it is, which key speaks.
+pub struct Person {
+    /// Where the daemon is.
+    pub daemon: Daemon,
+    /// Its pinned key.
+    pub pinned: Pinned,
+    key: SigningKey,
+}
+
+impl Person {
+    /// With the person's own key.
+    pub fn of(daemon: &Daemon) -> Result<Self, Failure> {
+        Ok(Self { daemon: daemon.clone(), pinned: daemon.pinned()?, key: keys::load()? })
+    }
+
+    /// A connection on which the person's key speaks.
+    pub async fn connect(&self) -> Result<Connection, Failure> {
+        Connection::begin(self.daemon.dial()?, &self.pinned, self.key.clone()).await
+    }
+}
+
+/// An open session as the console holds it.
+pub struct Session {
+    /// What the agent is told.
+    pub seat: Seat,
+    /// Its sandbox.
+    pub sandbox: SandboxId,
+    /// The folder, where there is one.
+    pub workspace: Option<(PathBuf, OwnedFd)>,
+    /// The limits this host cannot give.
+    pub missing: Vec<String>,
+}
+
+/// Opens a session for an agent's key, on the person's connection. It ends with that connection.
+pub async fn open(
+    connection: &mut Connection,
+    person: &Person,
+    choice: &Choice,
+    agent: KeyId,
+) -> Result<Session, Failure> {
+    let workspace = if choice.no_workspace { None } else { Some(folder(&choice.workspace)?) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let opening = Opening {
+        agent,
+        workspace: workspace.as_ref().map(|(path, _)| path.display().to_string()),
+        trusted: choice.trust,
+        label: Label::default(),
+        profile: choice.profile.clone(),
+        isolation: Tier::Gvisor,
+        expires: now + OPEN,
+    };
+    let with: Vec<_> = workspace.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
+    let (reply, _) = connection.open(&opening, &with).await?;
+    let Reply::Opened { session, sandbox, revision, missing, .. } = reply else {
+        return Err(Failure::lost("another answer than to an opening"));
+    };
+    let Opening { profile, isolation, .. } = opening;
+    let seat = Seat { session, revision, profile, isolation, daemon: person.pinned.key };
+    Ok(Session { seat, sandbox, workspace, missing })
+}
+
+/// Ends a session. One that has ended already is ended.
+pub async fn close(connection: &mut Connection, session: SessionId) {
+    drop(connection.request(&Request::Close { session }, &[]).await);
+}
+
+/// The folder, opened; never one that holds the client's own keys.
+fn folder(path: &Path) -> Result<(PathBuf, OwnedFd), Failure> {
+    let path = path.canonicalize().map_err(|error| {
+        Failure::new("workspace-missing", 66, format!("{}: {error}", path.display()), "name an existing folder: --workspace DIR")
+    })?;
+    if places::config().starts_with(&path) || path.starts_with(places::config()) {
+        return Err(closedpaw_protocol::Refusal::because(
+            closedpaw_protocol::ErrorCode::WorkspaceForbidden,
+            format!("{} holds your keys", path.display()),
+        )
+        .into());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let descriptor = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| Failure::file(&path, error))?;
+    Ok((path, descriptor))
+}

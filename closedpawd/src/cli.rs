@@ -1,0 +1,80 @@
+//! The daemon's command line.
+#![forbid(unsafe_code)]
+
+use crate::paths::Paths;
+use crate::{check, judge, launcher};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The ClosedPaw daemon: decides by policy, has a person approve, runs in a sandbox, and keeps the log.
+#[derive(Debug, Parser)]
+#[command(
+    name = "closedpawd",
+    version,
+    after_help = "Example:\n  closedpawd pin && systemctl enable --now closedpawd\n  closedpawd --root /opt/closedpaw check"
+)]
+struct Arguments {
+    /// Put /etc, /run and /var under this folder, which must be root's all the way up.
+    #[arg(long, default_value = "/", value_name = "DIR")]
+    root: PathBuf,
+    #[command(subcommand)]
+    command: Option<Word>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Word {
+    /// Check policy, profiles, keys, runtime and kernel without starting anything.
+    Check,
+    /// Pin the sandbox runtime as it is now, so that another one is refused.
+    Pin {
+        /// The runtime's program.
+        #[arg(default_value = "/usr/bin/runsc")]
+        runtime: PathBuf,
+    },
+    /// Started by the launcher.
+    #[command(hide = true)]
+    Judge,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let judge = matches!(arguments.command, Some(Word::Judge));
+    journal(judge);
+    let paths = match Paths::under(&arguments.root) {
+        Ok(paths) => paths,
+        Err(error) => {
+            tracing::error!("--root: {error}");
+            return ExitCode::from(78);
+        }
+    };
+    match arguments.command {
+        None => launcher::run(&paths),
+        Some(Word::Judge) => judge::run(&paths),
+        Some(Word::Check) => check::run(&paths),
+        Some(Word::Pin { runtime }) => match launcher::write_pin(&paths, &runtime) {
+            Ok(pin) => {
+                tracing::info!("pinned {pin}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                ExitCode::from(69)
+            }
+        },
+    }
+}
+
+/// Log lines go to standard error, which under systemd is the journal.
+fn journal(judge: bool) {
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let subscriber = if std::env::var_os("JOURNAL_STREAM").is_some() || judge {
+        // The judge has no clock that anybody set for it; the journal stamps its lines.
+        tracing::subscriber::set_global_default(subscriber.without_time().finish())
+    } else {
+        tracing::subscriber::set_global_default(subscriber.finish())
+    };
+    // Only ever called once.
+    drop(subscriber);
+}

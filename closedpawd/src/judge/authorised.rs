@@ -1,0 +1,263 @@
+//! Third: what policy says, on the label joined with the action's own sources.
+#![forbid(unsafe_code)]
+
+use super::authenticated::{Authenticated, Speaker};
+use super::clock;
+use super::policy::InForce;
+use super::received::Statement;
+use super::sessions::{self, Session};
+use super::state::State;
+use closedpaw_protocol::message::{Event, Opening, Request};
+use closedpaw_protocol::{
+    Action, ApprovalId, Digest, Effect, ErrorCode, Label, Refusal, SandboxVerb, SessionId, Tier, action,
+};
+use closedpaw_rules::{Decision, Grounded, Query, Subject, Verdict};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// The longest that a session may stay open, in seconds.
+const LONGEST: u64 = 7 * 24 * 3600;
+
+/// What will be carried out if it comes to that.
+pub(super) enum Deed {
+    Open(Opening),
+    Work(Rc<Session>),
+    Kill(closedpaw_protocol::SandboxId),
+    List,
+    Log,
+    Consistency(u64),
+    Halt(bool),
+}
+
+/// A statement with the action it comes to, and what policy says to that.
+pub(super) struct Authorised {
+    pub(super) speaker: Speaker,
+    pub(super) deed: Deed,
+    pub(super) action: Action,
+    pub(super) digest: Digest,
+    pub(super) label: Label,
+    pub(super) approval: Option<ApprovalId>,
+    pub(super) descriptors: Vec<OwnedFd>,
+    pub(super) policy: Rc<InForce>,
+    pub(super) decision: Decision,
+}
+
+impl Authenticated {
+    /// Decides. A denial is told to the person's consoles, with the rule; the asker gets the code.
+    pub(super) fn authorise(self, state: &State) -> Result<Authorised, Refusal> {
+        let policy = state.policy();
+        let Self { speaker, statement, descriptors } = self;
+        let (deed, action, approval) = deed(&speaker, statement, &policy, state)?;
+        check(&deed, &action, &descriptors, &policy, state)?;
+        let (_, digest) = action.seal().ok_or(ErrorCode::TooLarge)?;
+        let label = match &deed {
+            Deed::Work(session) => session.label.borrow().join(&session.sources()),
+            Deed::Open(opening) => opening.label.clone(),
+            Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt(_) => Label::default(),
+        };
+        let decision = decide(&policy, &speaker, &action, &label, &[]);
+        if let Verdict::Deny { .. } = decision.verdict {
+            return Err(denied(&speaker, action, label, &decision, state));
+        }
+        Ok(Authorised { speaker, deed, action, digest, label, approval, descriptors, policy, decision })
+    }
+}
+
+/// One decision, with what has been said to it so far.
+pub(super) fn decide(
+    policy: &InForce,
+    speaker: &Speaker,
+    action: &Action,
+    label: &Label,
+    approvals: &[closedpaw_rules::Approval<'_>],
+) -> Decision {
+    let subject = Subject { uid: speaker.uid, groups: &speaker.groups, role: speaker.role };
+    let now = clock::seconds();
+    closedpaw_rules::decide(&policy.policy, &Query { subject, action, label, grounded: Grounded::NONE, approvals, now })
+}
+
+/// Tells the person why; the refusal itself says no more than that.
+pub(super) fn denied(speaker: &Speaker, action: Action, label: Label, decision: &Decision, state: &State) -> Refusal {
+    let rule = decision.rule.as_deref().unwrap_or_default().to_owned();
+    let why = decision.why.clone().unwrap_or_default();
+    let detail = match (&speaker.session, rule.as_str()) {
+        (Some(_), _) => String::new(),
+        (None, "") => "no rule allows it".to_owned(),
+        (None, rule) => format!("by the rule \"{rule}\""),
+    };
+    let event = Event::Denied { session: action.session, action: Box::new(action), rule, why, label };
+    state.watchers.tell(&event, speaker.uid, None);
+    Refusal::because(ErrorCode::Denied, detail)
+}
+
+/// The deed and the action that policy decides on. What no session asks for has the zero session.
+fn deed(
+    speaker: &Speaker,
+    statement: Statement,
+    policy: &InForce,
+    state: &State,
+) -> Result<(Deed, Action, Option<ApprovalId>), Refusal> {
+    let of_person = |effect| Action {
+        session: SessionId([0; 16]),
+        revision: policy.revision,
+        isolation: Tier::Gvisor,
+        profile: String::new(),
+        effect,
+    };
+    let sandbox = |verb, id| of_person(Effect::Sandbox { verb, id });
+    let request = match statement {
+        Statement::Opening(opening) => {
+            let workspace = opening.workspace.clone().unwrap_or_default();
+            let (isolation, profile) = (opening.isolation, opening.profile.clone());
+            let effect = Effect::Open { workspace, trusted: opening.trusted };
+            return Ok((Deed::Open(opening), Action { isolation, profile, ..of_person(effect) }, None));
+        }
+        Statement::Request(request) => request,
+        Statement::Answer(_) => return Err(ErrorCode::Internal.into()),
+    };
+    match request {
+        Request::Act { action, approval } => {
+            let session = speaker.session.clone().filter(|session| session.id == action.session);
+            let session = session.ok_or(ErrorCode::UnknownSession)?;
+            Ok((Deed::Work(session), action, approval))
+        }
+        Request::Kill { sandbox: id } => {
+            let session = state.sessions.borrow().by_sandbox(id).ok_or(ErrorCode::UnknownSandbox)?;
+            if session.uid != speaker.uid {
+                return Err(ErrorCode::UnknownSandbox.into());
+            }
+            Ok((Deed::Kill(id), sandbox(SandboxVerb::Kill, Some(id)), None))
+        }
+        Request::Sandboxes => Ok((Deed::List, sandbox(SandboxVerb::List, None), None)),
+        Request::Log => Ok((Deed::Log, of_person(Effect::Log), None)),
+        Request::Consistency { size } => Ok((Deed::Consistency(size), of_person(Effect::Log), None)),
+        Request::Halt { on } => {
+            let verb = if on { "stop" } else { "start" }.to_owned();
+            Ok((Deed::Halt(on), of_person(Effect::Admin { verb }), None))
+        }
+        Request::Close { .. }
+        | Request::Watch
+        | Request::Questions
+        | Request::Keys
+        | Request::Status
+        | Request::Changes { .. } => Err(ErrorCode::Internal.into()),
+    }
+}
+
+/// What has to be right before policy is asked at all.
+fn check(
+    deed: &Deed,
+    action: &Action,
+    descriptors: &[OwnedFd],
+    policy: &InForce,
+    state: &State,
+) -> Result<(), Refusal> {
+    match deed {
+        Deed::Work(session) => check_work(session, action, descriptors, policy, state),
+        Deed::Open(opening) => check_opening(opening, descriptors, policy, state),
+        Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt(_) => Ok(()),
+    }
+}
+
+fn check_work(
+    session: &Session,
+    action: &Action,
+    descriptors: &[OwnedFd],
+    policy: &InForce,
+    state: &State,
+) -> Result<(), Refusal> {
+    if state.halted.get() {
+        return Err(ErrorCode::Halted.into());
+    }
+    if action.revision != policy.revision {
+        return Err(Refusal::because(ErrorCode::PolicyChanged, policy.revision.to_string()));
+    }
+    if action.isolation != session.isolation || action.profile != session.profile {
+        return Err(ErrorCode::TierMissing.into());
+    }
+    let profile = policy.profiles.get(&session.profile).ok_or(ErrorCode::UnknownProfile)?;
+    match &action.effect {
+        Effect::Exec { env, argv, .. } => {
+            if argv.is_empty() || argv.iter().any(|word| word.contains('\0')) {
+                return Err(ErrorCode::Malformed.into());
+            }
+            let mut names: Vec<&String> = env.iter().map(|(name, _)| name).collect();
+            names.sort();
+            let twice = names.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+            // A variable may be set if the profile lists its name, or sets it to exactly that itself.
+            let fixed = |name: &String| env.iter().filter(|pair| pair.0 == *name).all(|pair| profile.environment.contains(pair));
+            if let Some(name) = names.iter().find(|name| !profile.env.contains(name) && !fixed(name)) {
+                return Err(Refusal::because(ErrorCode::EnvironmentForbidden, action::visible(name)));
+            }
+            if twice || env.iter().any(|(_, value)| value.contains('\0')) {
+                return Err(ErrorCode::Malformed.into());
+            }
+        }
+        Effect::List { .. } | Effect::Read { .. } | Effect::Write { .. } => {}
+        Effect::Open { .. } | Effect::Sandbox { .. } | Effect::Log | Effect::Admin { .. } => {
+            return Err(ErrorCode::KeyRole.into());
+        }
+        Effect::Apply { .. }
+        | Effect::Mount { .. }
+        | Effect::Fetch { .. }
+        | Effect::Connect { .. }
+        | Effect::Cloud { .. }
+        | Effect::Secret { .. }
+        | Effect::Send { .. }
+        | Effect::Remember { .. }
+        | Effect::Schedule { .. }
+        | Effect::Skill { .. }
+        | Effect::Tool { .. } => return Ok(()),
+    }
+    check_inputs(action, descriptors)
+}
+
+/// The stream, and the sealed input if there is one. The relay reads and compares it; here it must be unchangeable.
+fn check_inputs(action: &Action, descriptors: &[OwnedFd]) -> Result<(), Refusal> {
+    let sealed = action.effect.sealed();
+    if descriptors.len() != 1 + usize::from(sealed.is_some()) {
+        return Err(ErrorCode::InputMissing.into());
+    }
+    match (sealed, descriptors.get(1)) {
+        (Some(claim), Some(file)) if !closedpaw_descriptors::sealed::is_sealed(file, claim.length) => {
+            Err(ErrorCode::InputUnsealed.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_opening(opening: &Opening, descriptors: &[OwnedFd], policy: &InForce, state: &State) -> Result<(), Refusal> {
+    let now = clock::seconds();
+    if state.halted.get() {
+        return Err(ErrorCode::Halted.into());
+    }
+    if opening.workspace.is_some() != (descriptors.len() == 1) {
+        return Err(ErrorCode::WorkspaceMissing.into());
+    }
+    if opening.expires <= now || opening.expires > now + LONGEST || !opening.label.is_well_formed() {
+        return Err(Refusal::because(ErrorCode::Malformed, "the session's end or label makes no sense"));
+    }
+    let profile = policy.profiles.get(&opening.profile);
+    let profile = profile.ok_or_else(|| Refusal::because(ErrorCode::UnknownProfile, action::visible(&opening.profile)))?;
+    if opening.isolation != Tier::Gvisor {
+        return Err(Refusal::because(ErrorCode::TierMissing, opening.isolation.name()));
+    }
+    let here = crate::launcher::available_limits();
+    let missing: Vec<&str> =
+        profile.require.iter().map(|limit| limit.name()).filter(|limit| !here.contains(limit)).collect();
+    if !missing.is_empty() {
+        return Err(Refusal::because(ErrorCode::LimitsMissing, missing.join(", ")));
+    }
+    let known = |session: &Rc<Session>| session.agent == opening.agent;
+    if state.keys.borrow().get(&opening.agent).is_some() || state.sessions.borrow().all().any(known) {
+        return Err(Refusal::because(ErrorCode::Malformed, "the agent's key is not a fresh one"));
+    }
+    Ok(())
+}
+
+/// How many more sessions a user may have.
+pub(super) fn room_for_session(uid: u32, state: &State) -> Result<(), ErrorCode> {
+    let count = state.sessions.borrow().of_user(uid).len();
+    if count < sessions::MOST { Ok(()) } else { Err(ErrorCode::TooManySessions) }
+}
+

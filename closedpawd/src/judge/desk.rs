@@ -1,0 +1,162 @@
+//! What needs no decision of policy beyond who asks: reading one's own, and answering questions.
+#![forbid(unsafe_code)]
+
+use super::approved::Approved;
+use super::authenticated::{Authenticated, Speaker};
+use super::authorised::Deed;
+use super::clock;
+use super::connection::Connection;
+use super::pipeline::Answer as Answered;
+use super::questions::{Settled, Yes};
+use super::received::Statement;
+use super::sessions::Session;
+use super::state::State;
+use crate::launcher::{LIMITS, Pin, available_limits};
+use closedpaw_ledger::record::{Answer as Said, Answered as AnsweredRecord};
+use closedpaw_protocol::message::{Answer, Event, Reply, Request, SandboxState, Status};
+use closedpaw_protocol::{ErrorCode, Refusal, SessionId};
+use std::rc::Rc;
+
+/// Serves what concerns nobody but the speaker.
+pub(super) async fn own(
+    authenticated: Authenticated,
+    connection: &Connection,
+    state: &Rc<State>,
+) -> Result<Answered, Refusal> {
+    let Authenticated { speaker, statement, .. } = authenticated;
+    let Statement::Request(request) = statement else { return Err(ErrorCode::Internal.into()) };
+    let reply = match request {
+        Request::Close { session } => {
+            let session = own_session(&speaker, session, state)?;
+            state.close(session.id, "closed");
+            Reply::Done
+        }
+        Request::Watch => {
+            state.watchers.watch(connection.id);
+            Reply::Done
+        }
+        Request::Questions => Reply::Questions(state.questions.borrow().for_person(speaker.uid, &speaker.groups)),
+        Request::Keys => Reply::Keys(state.keys.borrow().states()),
+        Request::Status => Reply::Status(status(&speaker, state)),
+        Request::Changes { session } => {
+            let session = own_session(&speaker, session, state)?;
+            let merged = session.sandbox.merged.as_ref().ok_or(ErrorCode::WorkspaceMissing)?;
+            let merged = merged.try_clone().map_err(|_| ErrorCode::Internal)?;
+            return Ok((Reply::Changes, Some(merged)));
+        }
+        Request::Act { .. }
+        | Request::Sandboxes
+        | Request::Kill { .. }
+        | Request::Log
+        | Request::Consistency { .. }
+        | Request::Halt { .. } => return Err(ErrorCode::Internal.into()),
+    };
+    Ok((reply, None))
+}
+
+/// A session of the speaker's: the agent's own, or any of the person's.
+fn own_session(speaker: &Speaker, id: SessionId, state: &State) -> Result<Rc<Session>, ErrorCode> {
+    let session = state.sessions.borrow().get(id).filter(|session| session.uid == speaker.uid);
+    let session = session.ok_or(ErrorCode::UnknownSession)?;
+    match &speaker.session {
+        Some(own) if own.id != id => Err(ErrorCode::UnknownSession),
+        Some(_) | None => Ok(session),
+    }
+}
+
+fn status(speaker: &Speaker, state: &State) -> Status {
+    let policy = state.policy();
+    let here = available_limits();
+    let names = |limits: &[&str]| limits.iter().map(|limit| (*limit).to_owned()).collect();
+    let missing: Vec<&str> = LIMITS.into_iter().filter(|limit| !here.contains(limit)).collect();
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        revision: policy.revision,
+        rules: u32::try_from(policy.policy.len()).unwrap_or(u32::MAX),
+        policy_error: state.policy_error.borrow().clone(),
+        runtime: Pin::load(&state.paths).map(|pin| pin.to_string()).map_err(|error| error.to_string()),
+        limits: names(&here),
+        missing: names(&missing),
+        sessions: u32::try_from(state.sessions.borrow().of_user(speaker.uid).len()).unwrap_or(u32::MAX),
+        since: state.since,
+        profiles: policy.profiles.keys().cloned().collect(),
+        halted: state.halted.get(),
+    }
+}
+
+/// Serves what policy allows and what changes nothing.
+pub(super) fn read(approved: Approved, state: &State) -> Result<Answered, Refusal> {
+    match approved.authorised.deed {
+        Deed::List => {
+            let sessions = state.sessions.borrow().of_user(approved.authorised.speaker.uid);
+            Ok((Reply::Sandboxes(sessions.iter().map(|session| sandbox(session)).collect()), None))
+        }
+        Deed::Log => {
+            let file = state.audit.file().map_err(|_| ErrorCode::AuditUnwritable)?;
+            Ok((Reply::Log, Some(file.into())))
+        }
+        Deed::Consistency(size) => {
+            let proof = state.audit.consistency(size);
+            let proof = proof.ok_or_else(|| Refusal::because(ErrorCode::Malformed, "the log was never that long"))?;
+            Ok((Reply::Consistency(proof), None))
+        }
+        Deed::Open(_) | Deed::Work(_) | Deed::Kill(_) | Deed::Halt(_) => Err(ErrorCode::Internal.into()),
+    }
+}
+
+fn sandbox(session: &Session) -> SandboxState {
+    SandboxState {
+        id: session.sandbox.id,
+        session: session.id,
+        isolation: session.sandbox.isolation,
+        profile: session.profile.clone(),
+        stage: session.sandbox.stage(),
+        workspace: session.workspace.clone().unwrap_or_default(),
+        running: u32::try_from(session.sandbox.running()).unwrap_or(u32::MAX),
+        label: session.label.borrow().join(&session.sources()),
+        since: session.sandbox.since,
+    }
+}
+
+/// Takes a person's answer: to that question, about that action, under that policy, from somebody the rule names.
+pub(super) async fn answer(authenticated: Authenticated, state: &Rc<State>) -> Result<Answered, Refusal> {
+    let Authenticated { speaker, statement, .. } = authenticated;
+    let Statement::Answer(answer) = statement else { return Err(ErrorCode::Internal.into()) };
+    let (session, asker) = check(&answer, &speaker, state)?;
+    let record = AnsweredRecord {
+        session: session.0,
+        uid: speaker.uid,
+        id: answer.id.to_string(),
+        digest: answer.digest.0,
+        answer: if answer.granted { Said::Approved } else { Said::Denied },
+        key: Some(speaker.key.to_string()),
+    };
+    state.audit.durable(record).await?;
+    let yes = Yes { uid: speaker.uid, groups: speaker.groups, until: 0 };
+    let settled = state.questions.borrow_mut().answer(answer.id, answer.granted, yes, clock::seconds())?;
+    if settled != Settled::NotYet {
+        let event = Event::Decided { id: answer.id, granted: settled == Settled::Granted };
+        let session = state.sessions.borrow().get(session);
+        state.watchers.tell(&event, asker, session.as_ref());
+        if asker != speaker.uid {
+            state.watchers.tell(&event, speaker.uid, None);
+        }
+    }
+    Ok((Reply::Done, None))
+}
+
+fn check(answer: &Answer, speaker: &Speaker, state: &State) -> Result<(SessionId, u32), ErrorCode> {
+    let questions = state.questions.borrow();
+    let open = questions.get(answer.id)?;
+    if !open.may_answer(speaker.uid, &speaker.groups) {
+        // Whether there is such a question is none of their business.
+        return Err(ErrorCode::ApprovalUnknown);
+    }
+    if open.question.digest != answer.digest || open.question.action.revision != answer.revision {
+        return Err(ErrorCode::ApprovalMismatch);
+    }
+    if clock::seconds() >= open.question.until {
+        return Err(ErrorCode::ApprovalExpired);
+    }
+    Ok((open.question.action.session, open.question.uid))
+}

@@ -1,0 +1,229 @@
+//! Last: carrying out what is recorded.
+#![forbid(unsafe_code)]
+
+use super::approved::Approved;
+use super::authenticated::Speaker;
+use super::authorised::{Authorised, Deed, room_for_session};
+use super::clock;
+use super::pipeline::Answer;
+use super::policy::InForce;
+use super::recorded::Recorded;
+use super::sandboxes::{Ended, Plan, Sandbox};
+use super::sessions::Session;
+use super::state::State;
+use crate::verbs::Limits;
+use closedpaw_ledger::record::{Entry, Opened, Outcome, Stop};
+use closedpaw_protocol::message::{Event, Opening, Reply};
+use closedpaw_protocol::relay::{Grant, Record};
+use closedpaw_protocol::sign::Verifier;
+use closedpaw_protocol::stream::Exit;
+use closedpaw_protocol::{Effect, ErrorCode, Label, Refusal, SandboxId, SessionId};
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use tokio::sync::oneshot;
+
+/// Carries it out.
+pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Answer, Refusal> {
+    let Recorded { approved, written } = recorded;
+    let rule = approved.rule();
+    let Approved { authorised, limits, .. } = approved;
+    let Authorised { speaker, deed, action, digest, label, descriptors, policy, .. } = authorised;
+    match deed {
+        Deed::Open(opening) => open(opening, &speaker, descriptors, &policy, state).await,
+        Deed::Work(session) => {
+            let work = Work { session, intent: written.seq, rule, label, since: clock::milliseconds() };
+            let within = Bounds::of(limits, &work.session, &policy)?;
+            let make = |number| Grant { work: number, action: digest, seconds: within.seconds, output: within.output };
+            work.carry_out(&action.effect, make, &descriptors, state).await
+        }
+        Deed::Kill(sandbox) => kill(sandbox, &speaker, state),
+        Deed::Halt(on) => halt(on, &speaker, state),
+        // These change nothing, so they are never recorded and do not come here.
+        Deed::List | Deed::Log | Deed::Consistency(_) => Err(ErrorCode::Internal.into()),
+    }
+}
+
+/// Time and output of one piece of work: the rule's and the profile's, whichever is less.
+struct Bounds {
+    seconds: u32,
+    output: u64,
+}
+
+impl Bounds {
+    fn of(limits: closedpaw_rules::Limits, session: &Session, policy: &InForce) -> Result<Self, ErrorCode> {
+        let profile = policy.profiles.get(&session.profile).ok_or(ErrorCode::UnknownProfile)?;
+        let most = &profile.limits;
+        Ok(Self {
+            seconds: limits.seconds.map_or(most.seconds, |seconds| seconds.min(most.seconds)),
+            output: limits.output.map_or(most.output, |output| output.min(most.output)),
+        })
+    }
+}
+
+struct Work {
+    session: Rc<Session>,
+    intent: u64,
+    rule: String,
+    label: Label,
+    /// When it was granted, in unix milliseconds.
+    since: u64,
+}
+
+impl Work {
+    async fn carry_out(
+        self,
+        effect: &Effect,
+        make: impl FnOnce(u64) -> Grant,
+        descriptors: &[OwnedFd],
+        state: &Rc<State>,
+    ) -> Result<Answer, Refusal> {
+        if !matches!(effect, Effect::Exec { .. } | Effect::List { .. } | Effect::Read { .. } | Effect::Write { .. }) {
+            self.outcome(None, state);
+            return Err(Refusal::because(ErrorCode::NotAvailable, effect.name()));
+        }
+        // The label rises with the grant: from here on the session has read what the action can reach.
+        self.raise(state);
+        match self.session.sandbox.grant(make, descriptors).await {
+            Ok((number, ended)) => {
+                let reply = Reply::Running { work: number, rule: self.rule.clone(), label: self.label.clone() };
+                tokio::task::spawn_local(self.wait(number, ended, Rc::clone(state)));
+                Ok((reply, None))
+            }
+            Err(refusal) => {
+                self.outcome(None, state);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn raise(&self, state: &State) {
+        let risen = self.session.label.borrow().join(&self.label);
+        if *self.session.label.borrow() != risen {
+            self.session.label.replace(risen.clone());
+            let event = Event::Raised { session: self.session.id, label: risen };
+            state.watchers.tell(&event, self.session.uid, Some(&self.session));
+        }
+    }
+
+    async fn wait(self, work: u64, ended: oneshot::Receiver<Option<Ended>>, state: Rc<State>) {
+        self.outcome(ended.await.ok().flatten(), &state);
+        let event = Event::Ended { session: self.session.id, work };
+        state.watchers.tell(&event, self.session.uid, None);
+    }
+
+    fn outcome(&self, ended: Option<Ended>, state: &State) {
+        let (exit, input, output, digest) = match ended {
+            Some(Record::Ended { exit, input, output, digest, .. }) => (exit, input, output, Some(digest.0)),
+            Some(Record::Gate(_)) | None => (Exit::SandboxGone, 0, 0, None),
+        };
+        let (word, code, signal) = match exit {
+            Exit::Status(code) => ("exited", Some(code.into()), None),
+            Exit::Signal(signal) => ("signalled", None, Some(signal.into())),
+            Exit::NotStarted(_) => ("not started", None, None),
+            Exit::Timeout => ("time limit", None, None),
+            Exit::OutputLimit => ("output limit", None, None),
+            Exit::Mismatch => ("not what was granted", None, None),
+            Exit::SandboxGone => ("sandbox gone", None, None),
+        };
+        let outcome = Outcome {
+            session: self.session.id.0,
+            uid: self.session.uid,
+            intent: self.intent,
+            outcome: word.to_owned(),
+            exit: code,
+            signal,
+            bytes_in: input,
+            bytes_out: output,
+            output: digest,
+            took_ms: clock::milliseconds().saturating_sub(self.since),
+        };
+        state.audit.note(Outcome::KIND, outcome.fields());
+    }
+}
+
+async fn open(
+    opening: Opening,
+    speaker: &Speaker,
+    descriptors: Vec<OwnedFd>,
+    policy: &InForce,
+    state: &Rc<State>,
+) -> Result<Answer, Refusal> {
+    room_for_session(speaker.uid, state)?;
+    let profile = policy.profiles.get(&opening.profile).ok_or(ErrorCode::UnknownProfile)?;
+    let verifier = Verifier::new(&opening.agent).map_err(|_| ErrorCode::Malformed)?;
+    let limits = &profile.limits;
+    let plan = Plan {
+        uid: speaker.uid,
+        gid: speaker.gid,
+        isolation: opening.isolation,
+        limits: Limits {
+            memory: limits.memory,
+            pids: limits.pids,
+            // Policy counts in hundredths of a processor.
+            cpu: limits.cpu.saturating_mul(10),
+            tmp: limits.tmp,
+            files: limits.files,
+        },
+        layer: limits.layer,
+        workspace: descriptors.into_iter().next(),
+    };
+    let sandbox = Sandbox::start(&state.launcher, plan).await?;
+    let session = Rc::new(Session {
+        id: SessionId(super::random()?),
+        uid: speaker.uid,
+        groups: speaker.groups.clone(),
+        agent: opening.agent,
+        verifier,
+        workspace: opening.workspace,
+        trusted: opening.trusted,
+        profile: opening.profile,
+        isolation: opening.isolation,
+        expires: opening.expires,
+        sandbox,
+        console: speaker.connection,
+        connection: Cell::new(None),
+        label: RefCell::new(opening.label),
+    });
+    let opened = Opened {
+        session: session.id.0,
+        uid: session.uid,
+        key: speaker.key.to_string(),
+        workspace: session.workspace.clone().unwrap_or_default(),
+        label: session.label.borrow().join(&session.sources()).to_string(),
+        expires_ms: session.expires * 1000,
+    };
+    state.sessions.borrow_mut().insert(Rc::clone(&session));
+    state.audit.note(Opened::KIND, opened.fields());
+    let here = crate::launcher::available_limits();
+    let missing = crate::launcher::LIMITS.iter().filter(|limit| !here.contains(limit)).map(|limit| (*limit).to_owned());
+    let reply = Reply::Opened {
+        session: session.id,
+        sandbox: session.sandbox.id,
+        revision: policy.revision,
+        label: session.label.borrow().join(&session.sources()),
+        missing: missing.collect(),
+    };
+    Ok((reply, None))
+}
+
+fn kill(id: SandboxId, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
+    let session = state.sessions.borrow().by_sandbox(id).filter(|session| session.uid == speaker.uid);
+    let session = session.ok_or(ErrorCode::UnknownSandbox)?;
+    state.close(session.id, "killed by its person");
+    Ok((Reply::Done, None))
+}
+
+fn halt(on: bool, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
+    state.halted.set(on);
+    let sessions: Vec<SessionId> = state.sessions.borrow().all().map(|session| session.id).collect();
+    let ended = if on { sessions.len() as u64 } else { 0 };
+    if on {
+        sessions.into_iter().for_each(|session| state.close(session, "everything was stopped"));
+    }
+    let scope = if on { "everything" } else { "nothing any more" }.to_owned();
+    let stop = Stop { uid: speaker.uid, key: speaker.key.to_string(), scope, session: None, ended };
+    state.audit.note(Stop::KIND, stop.fields());
+    state.watchers.tell_all(&Event::Halted { on });
+    Ok((Reply::Done, None))
+}

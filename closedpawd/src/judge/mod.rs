@@ -1,0 +1,183 @@
+//! The judge: uid `closedpaw`, no capability, four folders, one socket. It decides and remembers; it runs nothing.
+#![deny(unsafe_code)]
+
+pub mod approved;
+mod audit;
+mod authenticated;
+mod authorised;
+mod clock;
+mod confine;
+mod connection;
+mod desk;
+mod execute;
+pub(crate) mod files;
+mod keys;
+mod launcher;
+pub mod pipeline;
+pub(crate) mod policy;
+mod questions;
+mod received;
+pub mod recorded;
+mod reload;
+mod sandboxes;
+mod sessions;
+mod state;
+mod watchers;
+
+use crate::paths::Paths;
+use audit::Audit;
+use closedpaw_ledger::record::{Answer, Answered, Entry, Recovered, Started, Stopped};
+use closedpaw_protocol::ErrorCode;
+use ed25519_dalek::SigningKey;
+use keys::Keys;
+use launcher::Launcher;
+use policy::InForce;
+use state::State;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener as StdListener;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often questions, sessions and counted refusals are looked at for having run out.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Reads everything, confines itself, and serves.
+pub fn run(paths: &Paths) -> ExitCode {
+    match prepare(paths).and_then(|prepared| serve(paths, prepared)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("judge: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Prepared {
+    key: SigningKey,
+    policy: InForce,
+    launcher: OwnedFd,
+    listener: OwnedFd,
+    ready: OwnedFd,
+    boot: String,
+}
+
+fn prepare(paths: &Paths) -> io::Result<Prepared> {
+    let [launcher, listener, ready] = crate::sys::inherited()?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // Closed to everybody else, whatever is made.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    confine::confine(paths).map_err(io::Error::other)?;
+    let key = daemon_key(paths)?;
+    let policy = InForce::load(&paths.etc()).map_err(|problems| {
+        problems.iter().for_each(|problem| tracing::error!("policy: {problem}"));
+        io::Error::other("the policy has errors; closedpawd check shows them")
+    })?;
+    policy.warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
+    Ok(Prepared { key, policy, launcher, listener, ready, boot })
+}
+
+fn daemon_key(paths: &Paths) -> io::Result<SigningKey> {
+    let mut seed = [0; 32];
+    let text = fs::read_to_string(paths.daemon_key())?;
+    hex::decode_to_slice(text.trim(), &mut seed).map_err(io::Error::other)?;
+    Ok(SigningKey::from_bytes(&seed))
+}
+
+fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let Prepared { key, policy, launcher, listener, ready, boot } = prepared;
+        let (audit, torn) = Audit::open(&paths.audit(), key.clone())?;
+        let launcher = Launcher::new(launcher)?;
+        let (keys, problems) = Keys::load(&paths.etc().join("keys.d"));
+        problems.iter().for_each(|problem| tracing::error!("keys: {problem}"));
+        note_start(&audit, &policy, &boot, torn);
+        tracing::info!(
+            "judge: uid {}, no capability, {} system calls, reads {}, writes {} and {}; {} rules, policy {}",
+            nix::unistd::getuid(),
+            confine::CALLS.len(),
+            paths.etc().display(),
+            paths.state().display(),
+            paths.audit().display(),
+            policy.policy.len(),
+            policy.revision.short(),
+        );
+        let state = State::new(paths.clone(), key, policy, keys, audit, launcher);
+        let listener = StdListener::from(listener);
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        fs::File::from(ready).write_all(&[1])?;
+        let reason = until_over(&state, &listener).await?;
+        state.audit.durable(Stopped { reason: reason.to_owned() }).await.map(drop).map_err(io::Error::other)
+    })
+}
+
+fn note_start(audit: &Audit, policy: &InForce, boot: &str, torn: u64) {
+    let started = Started {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: boot.trim().to_owned(),
+        policy: policy.revision.0,
+    };
+    audit.note(Started::KIND, started.fields());
+    if torn > 0 {
+        audit.note(Recovered::KIND, Recovered { torn_bytes: torn, ..Recovered::default() }.fields());
+    }
+}
+
+/// Accepts, reloads, ticks; ends when the launcher goes or says so.
+async fn until_over(state: &Rc<State>, listener: &UnixListener) -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut reload = reload::Reload::watch(&state.paths)?;
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let answers = Rc::clone(&state.launcher);
+    let mut answers = std::pin::pin!(answers.listen());
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted.and_then(|(socket, _)| socket.into_std()) {
+                Ok(socket) => drop(tokio::task::spawn_local(connection::serve(socket.into(), Rc::clone(state)))),
+                // Out of descriptors, most likely: what is open goes on, and a moment later there may be room.
+                Err(error) => {
+                    tracing::warn!("judge: accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            () = &mut answers => return Ok("the launcher has ended"),
+            _ = terminate.recv() => return Ok("stopped"),
+            () = reload.wanted() => reload::reload(state),
+            _ = tick.tick() => pass_of_time(state),
+        }
+    }
+}
+
+fn pass_of_time(state: &State) {
+    let now = clock::seconds();
+    let lapsed = state.questions.borrow_mut().lapse(now);
+    for question in &lapsed {
+        let record = Answered {
+            session: question.action.session.0,
+            uid: question.uid,
+            id: question.id.to_string(),
+            digest: question.digest.0,
+            answer: Answer::Expired,
+            key: None,
+        };
+        state.audit.note(Answered::KIND, record.fields());
+    }
+    state.tell_undecided(lapsed);
+    let ending = state.sessions.borrow().ending(None, now);
+    ending.into_iter().for_each(|session| state.close(session, "its time is over"));
+    state.flush_refusals();
+}
+
+/// Random bytes of the kernel's.
+fn random<const N: usize>() -> Result<[u8; N], ErrorCode> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| ErrorCode::Internal)?;
+    Ok(bytes)
+}

@@ -1,0 +1,226 @@
+//! A session's sandbox: started when the session opens, ready when the start gate is passed.
+#![forbid(unsafe_code)]
+
+use super::clock;
+use super::launcher::Launcher;
+use crate::verbs::{Limits, Verb};
+use closedpaw_descriptors::Packets;
+use closedpaw_protocol::message::Stage;
+use closedpaw_protocol::relay::{Gate, Grant, RECORD, Record};
+use closedpaw_protocol::{ErrorCode, Refusal, SandboxId, Tier};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use tokio::sync::{oneshot, watch};
+
+/// What a piece of work came to, as the relay recorded it.
+pub(super) type Ended = Record;
+
+/// Where a sandbox stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Ready,
+    Over(Refusal),
+}
+
+/// One sandbox.
+pub(super) struct Sandbox {
+    pub(super) id: SandboxId,
+    pub(super) isolation: Tier,
+    pub(super) since: u64,
+    /// The workspace as the sandbox sees it. Never read here; handed to the person's own process.
+    pub(super) merged: Option<OwnedFd>,
+    phase: watch::Sender<Phase>,
+    relay: OnceCell<Packets>,
+    works: RefCell<BTreeMap<u64, oneshot::Sender<Option<Ended>>>>,
+    next: Cell<u64>,
+}
+
+/// What a new sandbox is to be.
+pub(super) struct Plan {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) isolation: Tier,
+    pub(super) limits: Limits,
+    pub(super) layer: u64,
+    pub(super) workspace: Option<OwnedFd>,
+}
+
+impl Sandbox {
+    /// Mounts the layer, which can be refused, and starts the rest in the background.
+    pub(super) async fn start(launcher: &Rc<Launcher>, plan: Plan) -> Result<Rc<Self>, Refusal> {
+        let id = SandboxId(super::random()?);
+        let merged = match &plan.workspace {
+            Some(folder) => {
+                let verb = Verb::Mount { uid: plan.uid, bytes: plan.layer };
+                let answer = launcher.order(id, verb, &[folder.as_fd()]).await;
+                match answer {
+                    Ok(descriptors) => descriptors.into_iter().next(),
+                    Err(code) => {
+                        // Nothing may be there to remove.
+                        let _ = launcher.order(id, Verb::Remove, &[]).await;
+                        return Err(code.into());
+                    }
+                }
+            }
+            None => None,
+        };
+        let sandbox = Rc::new(Self {
+            id,
+            isolation: plan.isolation,
+            since: clock::seconds(),
+            merged,
+            phase: watch::Sender::new(Phase::Starting),
+            relay: OnceCell::new(),
+            works: RefCell::default(),
+            next: Cell::new(0),
+        });
+        tokio::task::spawn_local(Rc::clone(&sandbox).live(Rc::clone(launcher), plan));
+        Ok(sandbox)
+    }
+
+    /// The whole life of a sandbox: start, gate, records, end.
+    async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
+        let Plan { uid, gid, limits, workspace, .. } = plan;
+        let start = Verb::Start { uid, gid, limits, workspace: workspace.is_some() };
+        // The relay is started while the runtime is: the channel's pipes exist from the first moment.
+        let started = launcher.order(self.id, start, &[]);
+        let relayed = launcher.order(self.id, Verb::Relay, &[]);
+        let served = async {
+            let control = relayed.await?.into_iter().next().ok_or(ErrorCode::Internal)?;
+            let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
+            let control = self.relay.get_or_init(|| control);
+            self.serve(control).await
+        };
+        let failed = async {
+            match started.await {
+                Ok(_) => std::future::pending().await,
+                Err(code) => Refusal::from(code),
+            }
+        };
+        let over = tokio::select! {
+            biased;
+            refusal = failed => refusal,
+            served = served => match served {
+                Ok(refusal) => refusal,
+                Err(code) => self.start_failure(code).await,
+            },
+            () = self.killed() => ErrorCode::SandboxGone.into(),
+        };
+        self.phase.send_replace(Phase::Over(over));
+        self.works.take().into_values().for_each(|tell| {
+            // Who waited may have gone.
+            let _ = tell.send(None);
+        });
+        // It is gone from here on, whatever the launcher finds left of it.
+        let _ = launcher.order(self.id, Verb::Remove, &[]).await;
+    }
+
+    /// A relay that could not start is most often a runtime that could not; its own code says more and comes first.
+    async fn start_failure(&self, code: ErrorCode) -> Refusal {
+        tokio::task::yield_now().await;
+        match &*self.phase.borrow() {
+            Phase::Over(refusal) => refusal.clone(),
+            Phase::Starting | Phase::Ready => code.into(),
+        }
+    }
+
+    /// Reads the relay's records until it ends; the first must be the gate's.
+    async fn serve(&self, relay: &Packets) -> Result<Refusal, ErrorCode> {
+        while let Ok(Some((bytes, _))) = relay.receive::<RECORD>().await {
+            match Record::from_bytes(&bytes) {
+                Ok(Record::Gate(gate)) => {
+                    let lacking = gate.lacking(wanted(self.isolation));
+                    if !lacking.is_empty() {
+                        let detail = format!("found from inside to be missing: {}", lacking.join(", "));
+                        return Ok(Refusal::because(ErrorCode::GateFailed, detail));
+                    }
+                    self.phase.send_if_modified(|phase| {
+                        let starting = *phase == Phase::Starting;
+                        if starting {
+                            *phase = Phase::Ready;
+                        }
+                        starting
+                    });
+                }
+                Ok(record @ Record::Ended { work, .. }) => {
+                    if let Some(tell) = self.works.borrow_mut().remove(&work) {
+                        let _ = tell.send(Some(record));
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        let ready = *self.phase.borrow() == Phase::Ready;
+        Ok(if ready { ErrorCode::SandboxGone } else { ErrorCode::SandboxFailed }.into())
+    }
+
+    async fn killed(&self) {
+        // The sender lives in `self`, so this ends only when the phase says so.
+        let _ = self.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Over(_))).await;
+    }
+
+    /// Waits until work can be given to it.
+    pub(super) async fn ready(&self) -> Result<(), Refusal> {
+        let mut phase = self.phase.subscribe();
+        let settled = phase.wait_for(|phase| *phase != Phase::Starting).await;
+        match settled.as_deref() {
+            Ok(Phase::Ready) => Ok(()),
+            Ok(Phase::Over(refusal)) => Err(refusal.clone()),
+            Ok(Phase::Starting) | Err(_) => Err(ErrorCode::SandboxGone.into()),
+        }
+    }
+
+    /// Gives the relay a piece of work with its descriptors; its end comes on the receiver.
+    pub(super) async fn grant(
+        &self,
+        make: impl FnOnce(u64) -> Grant,
+        descriptors: &[OwnedFd],
+    ) -> Result<(u64, oneshot::Receiver<Option<Ended>>), Refusal> {
+        self.ready().await?;
+        let relay = self.relay.get().ok_or(ErrorCode::SandboxGone)?;
+        let work = self.next.replace(self.next.get() + 1);
+        let (tell, ended) = oneshot::channel();
+        self.works.borrow_mut().insert(work, tell);
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        if relay.send(&make(work).to_bytes(), &descriptors).await.is_err() {
+            self.works.borrow_mut().remove(&work);
+            return Err(ErrorCode::SandboxGone.into());
+        }
+        Ok((work, ended))
+    }
+
+    /// Ends it; the launcher does the rest in the background.
+    pub(super) fn kill(&self) {
+        self.phase.send_if_modified(|phase| {
+            let living = !matches!(phase, Phase::Over(_));
+            if living {
+                *phase = Phase::Over(ErrorCode::SandboxGone.into());
+            }
+            living
+        });
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        match *self.phase.borrow() {
+            Phase::Starting => Stage::Starting,
+            Phase::Ready => Stage::Ready,
+            Phase::Over(_) => Stage::Ended,
+        }
+    }
+
+    /// Pieces of work running in it.
+    pub(super) fn running(&self) -> usize {
+        self.works.borrow().len()
+    }
+}
+
+/// What the start gate must find for a tier.
+fn wanted(tier: Tier) -> u32 {
+    match tier {
+        Tier::Gvisor => Gate::all(),
+        Tier::Kata | Tier::Process => Gate::all() & !Gate::GVISOR,
+    }
+}

@@ -1,0 +1,86 @@
+//! Sessions: an agent key, a sandbox, a label.
+#![forbid(unsafe_code)]
+
+use super::sandboxes::Sandbox;
+use closedpaw_protocol::sign::Verifier;
+use closedpaw_protocol::{KeyId, Label, SandboxId, SessionId, Source, SourceKind, Tier};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The most sessions of one user.
+pub(super) const MOST: usize = 16;
+
+/// One open session.
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) uid: u32,
+    pub(super) groups: Vec<u32>,
+    pub(super) agent: KeyId,
+    pub(super) verifier: Verifier,
+    pub(super) workspace: Option<String>,
+    pub(super) trusted: bool,
+    pub(super) profile: String,
+    pub(super) isolation: Tier,
+    pub(super) expires: u64,
+    pub(super) sandbox: Rc<Sandbox>,
+    /// The console's connection; the session ends with it.
+    pub(super) console: u64,
+    /// The one connection on which the agent key speaks, from its first word on.
+    pub(super) connection: Cell<Option<u64>>,
+    pub(super) label: RefCell<Label>,
+}
+
+impl Session {
+    /// What anything in this sandbox can reach, and so must be taken to have read.
+    pub(super) fn sources(&self) -> Label {
+        let Some(name) = &self.workspace else { return Label::default() };
+        let workspace = || Source { kind: SourceKind::Workspace, name: name.clone() };
+        let untrusted = (!self.trusted).then(workspace);
+        Label::new(untrusted, [workspace()])
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Sessions(BTreeMap<SessionId, Rc<Session>>);
+
+impl Sessions {
+    pub(super) fn insert(&mut self, session: Rc<Session>) {
+        self.0.insert(session.id, session);
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Rc<Session>> {
+        self.0.remove(&id)
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<Rc<Session>> {
+        self.0.get(&id).cloned()
+    }
+
+    pub(super) fn by_agent(&self, key: &KeyId) -> Option<Rc<Session>> {
+        self.0.values().find(|session| session.agent == *key).cloned()
+    }
+
+    pub(super) fn by_sandbox(&self, id: SandboxId) -> Option<Rc<Session>> {
+        self.0.values().find(|session| session.sandbox.id == id).cloned()
+    }
+
+    pub(super) fn of_user(&self, uid: u32) -> Vec<Rc<Session>> {
+        self.0.values().filter(|session| session.uid == uid).cloned().collect()
+    }
+
+    /// The sessions for which it is over: their console or agent was on this connection, or their time has come.
+    pub(super) fn ending(&self, connection: Option<u64>, now: u64) -> Vec<SessionId> {
+        let over = |session: &&Rc<Session>| match connection {
+            Some(gone) => session.console == gone || session.connection.get() == Some(gone),
+            None => now >= session.expires,
+        };
+        self.0.values().filter(over).map(|session| session.id).collect()
+    }
+
+    /// Every session.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Rc<Session>> {
+        self.0.values()
+    }
+}

@@ -1,0 +1,109 @@
+//! Everything the judge holds. One thread, so plain cells.
+#![forbid(unsafe_code)]
+
+use super::audit::Audit;
+use super::clock;
+use super::keys::Keys;
+use super::launcher::Launcher;
+use super::policy::InForce;
+use super::questions::Questions;
+use super::sessions::Sessions;
+use super::watchers::Watchers;
+use crate::paths::Paths;
+use closedpaw_ledger::aggregate::{Bounds, Refusals};
+use closedpaw_ledger::record::{Closed, Entry, Kind};
+use closedpaw_protocol::message::{Event, Question};
+use closedpaw_protocol::{ErrorCode, SessionId};
+use ed25519_dalek::SigningKey;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The judge's whole state.
+pub(super) struct State {
+    pub(super) paths: Paths,
+    pub(super) key: SigningKey,
+    pub(super) since: u64,
+    pub(super) policy: RefCell<Rc<InForce>>,
+    pub(super) policy_error: RefCell<Option<String>>,
+    pub(super) keys: RefCell<Keys>,
+    pub(super) sessions: RefCell<Sessions>,
+    pub(super) questions: RefCell<Questions>,
+    pub(super) watchers: Watchers,
+    pub(super) audit: Audit,
+    pub(super) refusals: RefCell<Refusals>,
+    pub(super) launcher: Rc<Launcher>,
+    pub(super) halted: Cell<bool>,
+    pub(super) connections: RefCell<BTreeMap<u32, usize>>,
+    pub(super) last_connection: Cell<u64>,
+}
+
+impl State {
+    pub(super) fn new(
+        paths: Paths,
+        key: SigningKey,
+        policy: InForce,
+        keys: Keys,
+        audit: Audit,
+        launcher: Rc<Launcher>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            paths,
+            key,
+            since: clock::seconds(),
+            policy: RefCell::new(Rc::new(policy)),
+            policy_error: RefCell::default(),
+            keys: RefCell::new(keys),
+            sessions: RefCell::default(),
+            questions: RefCell::default(),
+            watchers: Watchers::default(),
+            audit,
+            refusals: RefCell::new(Refusals::new(Bounds::default())),
+            launcher,
+            halted: Cell::new(false),
+            connections: RefCell::default(),
+            last_connection: Cell::new(0),
+        })
+    }
+
+    /// The policy in force right now.
+    pub(super) fn policy(&self) -> Rc<InForce> {
+        Rc::clone(&self.policy.borrow())
+    }
+
+    /// Notes a refusal. However many come, the log grows by a bounded number of records.
+    pub(super) fn note_refusal(&self, uid: u32, code: ErrorCode) {
+        let now = clock::milliseconds();
+        self.flush_refusals();
+        if let Some(fields) = self.refusals.borrow_mut().note(now, uid, code.number().into()) {
+            self.audit.note(Kind::Refusals, fields);
+        }
+    }
+
+    /// Writes what was counted, where a window has ended.
+    pub(super) fn flush_refusals(&self) {
+        for fields in self.refusals.borrow_mut().due(clock::milliseconds()) {
+            self.audit.note(Kind::Refusals, fields);
+        }
+    }
+
+    /// Ends a session, its sandbox and its questions.
+    pub(super) fn close(&self, id: SessionId, reason: &str) {
+        let Some(session) = self.sessions.borrow_mut().remove(id) else { return };
+        session.sandbox.kill();
+        let forgotten = self.questions.borrow_mut().forget(Some(id));
+        self.tell_undecided(forgotten);
+        let closed = Closed { session: id.0, uid: session.uid, reason: reason.to_owned() };
+        self.audit.note(Closed::KIND, closed.fields());
+        self.watchers.tell(&Event::Closed { session: id }, session.uid, Some(&session));
+    }
+
+    /// Tells everybody concerned that questions lapsed without a yes.
+    pub(super) fn tell_undecided(&self, questions: Vec<Question>) {
+        for question in questions {
+            let event = Event::Decided { id: question.id, granted: false };
+            let session = self.sessions.borrow().get(question.action.session);
+            self.watchers.tell(&event, question.uid, session.as_ref());
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The OCI bundle of a sandbox: its root filesystem and its configuration.
+//!
+//! The root filesystem is made once for each user: empty places to mount on, the links of a merged `/usr`, and an
+//! `/etc` of our own. Of the host it shows `/usr`, read-only, and nothing else.
+#![forbid(unsafe_code)]
+
+use super::cgroups;
+use super::sandbox::Sandbox;
+use super::setup::Programs;
+use crate::verbs::Limits;
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxIdMapping, LinuxIdMappingBuilder,
+    LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
+    LinuxResourcesBuilder, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompBuilder, LinuxSyscallBuilder, Mount,
+    MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, UserBuilder,
+};
+use std::collections::HashSet;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// System calls of a workload; reviewed data.
+const WORKLOAD: &str = include_str!("workload.seccomp");
+
+/// Files of the host's `/etc` that are copied: how the loader finds libraries.
+const COPIED: [&str; 2] = ["ld.so.cache", "ld.so.conf"];
+
+/// The most that a sandbox may ever be given.
+const MOST: Limits =
+    Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536 };
+
+/// Takes away root filesystems and bundles of an earlier launcher; their mounts went with its mount table.
+pub(super) fn remove_old(run: &Path) {
+    for place in ["rootfs", "sandboxes"] {
+        let Ok(entries) = fs::read_dir(run.join(place)) else { continue };
+        for entry in entries.flatten() {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!("{}: {error}", entry.path().display());
+            }
+        }
+    }
+}
+
+/// The root filesystem for a user, made at the first call.
+pub(super) fn rootfs(run: &Path, programs: &Programs, uid: u32, gid: u32) -> io::Result<PathBuf> {
+    let root = run.join("rootfs").join(format!("{uid}-{gid}"));
+    if root.exists() {
+        return Ok(root);
+    }
+    let draft = run.join("rootfs").join(format!("{uid}-{gid}.new"));
+    drop(fs::remove_dir_all(&draft));
+    for folder in ["usr", "etc", "proc", "dev", "sys", "tmp", "workspace", "closedpaw"] {
+        fs::create_dir_all(draft.join(folder))?;
+    }
+    for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+        let target = Path::new("usr").join(name);
+        if Path::new("/").join(&target).exists() {
+            symlink(&target, draft.join(name))?;
+        }
+    }
+    etc(&draft.join("etc"), uid, gid)?;
+    let init = draft.join("closedpaw/init");
+    fs::copy(&programs.init, &init)?;
+    fs::set_permissions(init, Permissions::from_mode(0o755))?;
+    fs::rename(&draft, &root)?;
+    Ok(root)
+}
+
+fn etc(etc: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let nobody = "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n";
+    fs::write(
+        etc.join("passwd"),
+        format!("root:x:0:0:root:/:/usr/sbin/nologin\nperson:x:{uid}:{gid}:person:/tmp:/bin/sh\n{nobody}"),
+    )?;
+    fs::write(etc.join("group"), format!("root:x:0:\nperson:x:{gid}:\nnogroup:x:65534:\n"))?;
+    fs::write(etc.join("hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
+    fs::write(etc.join("hostname"), "sandbox\n")?;
+    fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files\n")?;
+    fs::write(etc.join("os-release"), "NAME=closedpaw\nID=closedpaw\n")?;
+    for name in COPIED {
+        let from = Path::new("/etc").join(name);
+        if from.is_file() {
+            fs::copy(from, etc.join(name))?;
+        }
+    }
+    alternatives(&etc.join("alternatives"))
+}
+
+/// Debian's links from names like `awk` to programs in `/usr`; the links only, none of what else lies there.
+fn alternatives(to: &Path) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir("/etc/alternatives") else { return Ok(()) };
+    fs::create_dir(to)?;
+    for entry in entries.flatten() {
+        if let Ok(target) = fs::read_link(entry.path())
+            && target.starts_with("/usr")
+        {
+            symlink(target, to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Who and what a bundle is for.
+pub(super) struct Bundle<'a> {
+    pub(super) sandbox: &'a Sandbox,
+    pub(super) rootfs: &'a Path,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) limits: Limits,
+    pub(super) workspace: bool,
+}
+
+impl Bundle<'_> {
+    /// Writes `config.json` into the sandbox's folder.
+    pub(super) fn write(&self) -> Result<(), OciSpecError> {
+        self.spec()?.save(self.sandbox.folder.join("config.json"))
+    }
+
+    fn spec(&self) -> Result<Spec, OciSpecError> {
+        let root = RootBuilder::default().path(self.rootfs).readonly(true).build()?;
+        let mut linux = LinuxBuilder::default()
+            .uid_mappings(self.ids(self.uid)?)
+            .gid_mappings(self.ids(self.gid)?)
+            .namespaces(
+                NAMESPACES
+                    .into_iter()
+                    .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
+                    .collect::<Result<Vec<_>, _>>()?,
+            )
+            .seccomp(seccomp()?)
+            .build()?;
+        if let Some(resources) = self.resources()? {
+            linux.set_resources(Some(resources));
+            let name = self.sandbox.folder.file_name().unwrap_or_default();
+            linux.set_cgroups_path(Some(Path::new("/closedpaw").join(name)));
+        } else {
+            linux.set_resources(None);
+        }
+        SpecBuilder::default()
+            .root(root)
+            .hostname("sandbox")
+            .mounts(self.mounts()?)
+            .process(self.process()?)
+            .linux(linux)
+            .build()
+    }
+
+    /// The sandbox's root is nobody outside; the person is the person. Host uid 0 is not in the map.
+    fn ids(&self, person: u32) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
+        let map = |inside: u32, outside: u32| {
+            LinuxIdMappingBuilder::default().container_id(inside).host_id(outside).size(1u32).build()
+        };
+        Ok(vec![map(0, self.sandbox.root_uid())?, map(person, person)?])
+    }
+
+    fn mounts(&self) -> Result<Vec<Mount>, OciSpecError> {
+        let tmp = format!("size={}", self.limits.tmp.min(MOST.tmp));
+        let mut mounts = vec![
+            mount("/proc", "proc", Path::new("proc"), &["nosuid", "nodev", "noexec"])?,
+            mount("/usr", "bind", Path::new("/usr"), &["rbind", "ro", "nosuid", "nodev"])?,
+            mount("/tmp", "tmpfs", Path::new("tmpfs"), &["nosuid", "nodev", "mode=1777", &tmp])?,
+        ];
+        if self.workspace {
+            let merged = self.sandbox.folder.join("merged");
+            mounts.push(mount("/workspace", "bind", &merged, &["rbind", "rw", "nosuid", "nodev"])?);
+        }
+        Ok(mounts)
+    }
+
+    fn process(&self) -> Result<Process, OciSpecError> {
+        let init_needs: HashSet<_> = [Capability::Setuid, Capability::Setgid, Capability::Kill].into();
+        let capabilities = LinuxCapabilitiesBuilder::default()
+            .bounding(init_needs.clone())
+            .effective(init_needs.clone())
+            .permitted(init_needs)
+            .inheritable(HashSet::new())
+            .ambient(HashSet::new())
+            .build()?;
+        let arguments = ["/closedpaw/init", "serve", &self.uid.to_string(), &self.gid.to_string()].map(str::to_owned);
+        ProcessBuilder::default()
+            .args(arguments)
+            .cwd("/")
+            .env(Vec::new())
+            .user(UserBuilder::default().uid(0u32).gid(0u32).build()?)
+            .capabilities(capabilities)
+            .rlimits(self.rlimits()?)
+            .no_new_privileges(true)
+            .terminal(false)
+            .build()
+    }
+
+    fn rlimits(&self) -> Result<Vec<PosixRlimit>, OciSpecError> {
+        let files = u64::from(self.limits.files.clamp(64, MOST.files));
+        let limit = |typ, value: u64| PosixRlimitBuilder::default().typ(typ).soft(value).hard(value).build();
+        Ok(vec![limit(PosixRlimitType::RlimitNofile, files)?, limit(PosixRlimitType::RlimitCore, 0)?])
+    }
+
+    /// What this host's controllers can keep to; `None` where there are none.
+    fn resources(&self) -> Result<Option<LinuxResources>, OciSpecError> {
+        let here = cgroups::available();
+        if here.is_empty() {
+            return Ok(None);
+        }
+        let Limits { memory, pids, cpu, .. } = self.limits;
+        let mut resources = LinuxResourcesBuilder::default().build()?;
+        if memory > 0 && here.contains(&"memory") {
+            let bytes = i64::try_from(memory.min(MOST.memory)).unwrap_or(i64::MAX);
+            resources.set_memory(Some(LinuxMemoryBuilder::default().limit(bytes).swap(bytes).build()?));
+        }
+        if pids > 0 && here.contains(&"pids") {
+            resources.set_pids(Some(LinuxPidsBuilder::default().limit(i64::from(pids.min(MOST.pids))).build()?));
+        }
+        if cpu > 0 && here.contains(&"cpu") {
+            let quota = i64::from(cpu.min(MOST.cpu)) * 100;
+            resources.set_cpu(Some(LinuxCpuBuilder::default().quota(quota).period(100_000u64).build()?));
+        }
+        Ok(Some(resources))
+    }
+}
+
+const NAMESPACES: [LinuxNamespaceType; 6] = [
+    LinuxNamespaceType::Pid,
+    LinuxNamespaceType::Mount,
+    LinuxNamespaceType::Ipc,
+    LinuxNamespaceType::Uts,
+    LinuxNamespaceType::User,
+    LinuxNamespaceType::Network,
+];
+
+fn mount(at: &str, typ: &str, source: &Path, options: &[&str]) -> Result<Mount, OciSpecError> {
+    let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+    MountBuilder::default().destination(at).typ(typ).source(source).options(options).build()
+}
+
+fn seccomp() -> Result<LinuxSeccomp, OciSpecError> {
+    let names: Vec<String> = workload_calls().map(str::to_owned).collect();
+    let allowed =
+        LinuxSyscallBuilder::default().names(names).action(LinuxSeccompAction::ScmpActAllow).build()?;
+    LinuxSeccompBuilder::default()
+        .default_action(LinuxSeccompAction::ScmpActErrno)
+        .architectures(vec![oci_spec::runtime::Arch::ScmpArchX86_64])
+        .syscalls(vec![allowed])
+        .build()
+}
+
+/// The names in `workload.seccomp`.
+pub(super) fn workload_calls() -> impl Iterator<Item = &'static str> {
+    WORKLOAD.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Row S3: none of the ways into a kernel that a workload has no use for.
+    #[test]
+    fn what_breaks_out_is_not_on_the_list() {
+        let calls: HashSet<_> = workload_calls().collect();
+        assert!(calls.len() > 200 && calls.contains("execve"));
+        for call in [
+            "ptrace", "mount", "umount2", "bpf", "io_uring_setup", "io_uring_enter", "keyctl", "add_key", "userfaultfd",
+            "unshare", "setns", "init_module", "finit_module", "kexec_load", "perf_event_open", "open_by_handle_at",
+            "process_vm_readv", "pidfd_getfd", "pivot_root", "chroot", "reboot", "swapon", "move_mount", "fsopen",
+        ] {
+            assert!(!calls.contains(call), "{call}");
+        }
+    }
+}

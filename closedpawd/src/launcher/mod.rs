@@ -1,0 +1,57 @@
+//! The launcher: root, with a bounded set of capabilities, obeying six verbs of fixed size.
+//!
+//! It has no parser for anything a client, a model, a sandbox or the network wrote. What it reads: its own command
+//! line, files that only root can write, fixed-size orders of the judge.
+#![deny(unsafe_code)]
+
+mod bundle;
+mod cgroups;
+mod judge;
+mod layer;
+mod pin;
+mod privileges;
+mod sandbox;
+mod serve;
+mod setup;
+mod sys;
+
+pub use cgroups::{LIMITS, available as available_limits};
+pub use pin::{Pin, PinError, write as write_pin};
+pub use setup::{SetupError, check_kernel};
+
+use crate::accounts;
+use crate::paths::Paths;
+use std::process::ExitCode;
+
+/// Sets everything up, starts the judge, and serves it until one of them ends.
+pub fn run(paths: &Paths) -> ExitCode {
+    match start(paths) {
+        Ok(launcher) => launcher.serve(),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
+    setup::check_root()?;
+    setup::check_kernel(&setup::kernel_release()?)?;
+    let account = accounts::judge().map_err(SetupError::Account)?;
+    setup::private_mounts()?;
+    setup::folders(paths, account)?;
+    setup::daemon_key(paths, account)?;
+    let socket = setup::socket(paths, account)?;
+    let programs = setup::Programs::find()?;
+    bundle::remove_old(&paths.run());
+    let judge = judge::start(paths, account, socket)?;
+    let held = privileges::drop_to_needed()?;
+    let runtime = pin::Pin::load(paths);
+    let limits = cgroups::available();
+    tracing::info!(
+        "launcher: uid 0, capabilities {held}; reads six verbs from the judge and nothing else; runtime {}; limits here: {}",
+        runtime.as_ref().map_or_else(ToString::to_string, ToString::to_string),
+        if limits.is_empty() { "none (no cgroup v2 controllers)".to_owned() } else { limits.join(", ") },
+    );
+    Ok(serve::Launcher::new(paths.clone(), programs, judge))
+}

@@ -1,0 +1,359 @@
+//! The launcher's loop: orders of the judge, ends of children, signals; each handled without waiting.
+#![forbid(unsafe_code)]
+
+use super::bundle::{self, Bundle};
+use super::judge::Judge;
+use super::layer::Layer;
+use super::pin::Pin;
+use super::sandbox::{MOST, Sandbox};
+use super::setup::Programs;
+use super::{cgroups, sys};
+use crate::paths::Paths;
+use crate::verbs::{Answer, Limits, ORDER, Verb};
+use closedpaw_descriptors::{frames, packet_pair};
+use closedpaw_protocol::{ErrorCode, SandboxId};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+/// Everything the launcher holds.
+pub(super) struct Launcher {
+    paths: Paths,
+    programs: Programs,
+    judge: Judge,
+    pin: Option<Pin>,
+    sandboxes: BTreeMap<SandboxId, Sandbox>,
+    jobs: Vec<Job>,
+    going: BTreeMap<SandboxId, Sandbox>,
+}
+
+/// A run of the runtime's program that an answer waits for.
+struct Job {
+    process: Child,
+    ended: OwnedFd,
+    sandbox: SandboxId,
+    verb: Verb,
+    step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Create,
+    Start,
+    Delete,
+}
+
+/// What woke the loop.
+enum Event {
+    Order,
+    JudgeEnded,
+    Signal(NixSignal),
+    Job(usize),
+}
+
+impl Launcher {
+    pub(super) fn new(paths: Paths, programs: Programs, judge: Judge) -> Self {
+        let pin = Pin::load(&paths).ok();
+        Self { paths, programs, judge, pin, sandboxes: BTreeMap::new(), jobs: Vec::new(), going: BTreeMap::new() }
+    }
+
+    /// Serves until the judge ends or a signal says so; nothing that was started outlives it.
+    pub(super) fn serve(mut self) -> ExitCode {
+        let code = match self.run() {
+            Ok(code) => code,
+            Err(error) => {
+                tracing::error!("launcher: {error}");
+                ExitCode::from(70)
+            }
+        };
+        self.sandboxes.values_mut().for_each(Sandbox::kill);
+        // It may have ended by itself; if not, it has nothing left to decide.
+        let _ = self.judge.process.kill();
+        let _ = self.judge.process.wait();
+        for id in std::mem::take(&mut self.sandboxes).into_keys() {
+            if let Ok(mut delete) = self.runtime_command(&["delete", "--force", &id.to_string()]) {
+                let _ = delete.status();
+            }
+        }
+        code
+    }
+
+    fn run(&mut self) -> io::Result<ExitCode> {
+        let mut mask = SigSet::empty();
+        [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP].into_iter().for_each(|signal| mask.add(signal));
+        mask.thread_block()?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let judge_id = i32::try_from(self.judge.process.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        let judge = pidfd_open(judge_id, PidfdFlags::empty())?;
+        // Not under systemd is no error.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        loop {
+            match self.wait(&signals, &judge)? {
+                Event::Order => {
+                    if !self.order()? {
+                        return Ok(ExitCode::FAILURE);
+                    }
+                }
+                Event::JudgeEnded => {
+                    tracing::error!("launcher: the judge has ended");
+                    return Ok(ExitCode::FAILURE);
+                }
+                Event::Signal(NixSignal::SIGHUP) => rustix::process::kill_process(judge_id, Signal::HUP)?,
+                Event::Signal(signal) => {
+                    tracing::info!("launcher: {signal}: stopping");
+                    rustix::process::kill_process(judge_id, Signal::TERM)?;
+                    let _ = self.judge.process.wait();
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Event::Job(index) => self.job_ended(index)?,
+            }
+        }
+    }
+
+    fn wait(&self, signals: &SignalFd, judge: &OwnedFd) -> io::Result<Event> {
+        let mut watched = vec![signals.as_fd(), judge.as_fd(), self.judge.socket.as_fd()];
+        watched.extend(self.jobs.iter().map(|job| job.ended.as_fd()));
+        let mut watched: Vec<_> = watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        loop {
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                result => result?,
+            };
+            let Some(ready) = watched.iter().position(|fd| fd.any().unwrap_or(true)) else { continue };
+            return match ready {
+                0 => match signals.read_signal()? {
+                    Some(info) => Ok(Event::Signal(NixSignal::try_from(info.ssi_signo.cast_signed())?)),
+                    None => continue,
+                },
+                1 => Ok(Event::JudgeEnded),
+                2 => Ok(Event::Order),
+                job => Ok(Event::Job(job - 3)),
+            };
+        }
+    }
+
+    /// Obeys one order; `false` if the judge has said something that is none.
+    fn order(&mut self) -> io::Result<bool> {
+        let Some((bytes, descriptors)) = frames::receive_packet::<ORDER>(&self.judge.socket)? else { return Ok(false) };
+        let Ok((id, verb)) = Verb::from_bytes(&bytes) else {
+            tracing::error!("launcher: the judge sent something that is not one of the six verbs");
+            return Ok(false);
+        };
+        match self.obey(id, verb, descriptors) {
+            Ok(Done::Now(descriptor)) => self.answer(id, verb, Ok(()), descriptor)?,
+            Ok(Done::Later) => {}
+            Err(code) => self.answer(id, verb, Err(code), None)?,
+        }
+        Ok(true)
+    }
+
+    fn obey(&mut self, id: SandboxId, verb: Verb, descriptors: Vec<OwnedFd>) -> Result<Done, ErrorCode> {
+        match verb {
+            Verb::Mount { uid, bytes } => {
+                let [workspace] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| ErrorCode::WorkspaceMissing)?;
+                let sandbox = self.sandbox(id)?;
+                let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes)?;
+                sandbox.layer = Some(layer);
+                Ok(Done::Now(Some(merged)))
+            }
+            Verb::Unmount => {
+                self.known(id)?.layer = None;
+                Ok(Done::Now(None))
+            }
+            Verb::Start { uid, gid, limits, workspace } => {
+                let started = self.create(id, uid, gid, limits, workspace, verb);
+                if started.is_err() {
+                    self.sandboxes.remove(&id);
+                }
+                started
+            }
+            Verb::Relay => self.relay(id).map(|control| Done::Now(Some(control))),
+            Verb::Signal { signal } => {
+                let signal = match i32::from(signal) {
+                    libc::SIGKILL => Signal::KILL,
+                    libc::SIGSTOP => Signal::STOP,
+                    libc::SIGCONT => Signal::CONT,
+                    _ => return Err(ErrorCode::Malformed),
+                };
+                self.known(id)?.signal(signal).map_err(|_| ErrorCode::SandboxGone)?;
+                Ok(Done::Now(None))
+            }
+            Verb::Remove => self.remove(id, verb),
+        }
+    }
+
+    fn known(&mut self, id: SandboxId) -> Result<&mut Sandbox, ErrorCode> {
+        self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)
+    }
+
+    /// The sandbox of that name, made if it is new.
+    fn sandbox(&mut self, id: SandboxId) -> Result<&mut Sandbox, ErrorCode> {
+        if !self.sandboxes.contains_key(&id) {
+            let used: Vec<u32> = self.sandboxes.values().chain(self.going.values()).map(|sandbox| sandbox.slot).collect();
+            let slot = (0u32..).take(MOST).find(|slot| !used.contains(slot)).ok_or(ErrorCode::TooManySandboxes)?;
+            let sandbox = Sandbox::new(&self.paths.run(), id, slot).map_err(internal)?;
+            self.sandboxes.insert(id, sandbox);
+        }
+        self.known(id)
+    }
+
+    fn create(
+        &mut self,
+        id: SandboxId,
+        uid: u32,
+        gid: u32,
+        limits: Limits,
+        workspace: bool,
+        verb: Verb,
+    ) -> Result<Done, ErrorCode> {
+        if uid == 0 || gid == 0 || workspace != self.sandbox(id)?.layer.is_some() {
+            return Err(ErrorCode::WorkspaceForbidden);
+        }
+        let mut command = self.runtime_command(&["create"])?;
+        let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
+        let sandbox = self.sandbox(id)?;
+        let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
+        bundle.write().map_err(internal)?;
+        let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
+        let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
+        command.arg("--bundle").arg(&sandbox.folder).arg("--pid-file").arg(sandbox.folder.join("pid"));
+        // The sandbox inherits these; a pipe for its errors would keep whoever reads it waiting for ever.
+        command.arg(id.to_string()).stdin(stdin).stdout(stdout).stderr(Stdio::null());
+        sandbox.channel = Some((to_sandbox.into(), from_sandbox.into()));
+        self.spawn(command, id, verb, Step::Create)?;
+        Ok(Done::Later)
+    }
+
+    /// The relay, under its own uid, holding the control socket and the sandbox's two pipes.
+    fn relay(&mut self, id: SandboxId) -> Result<OwnedFd, ErrorCode> {
+        let program = self.programs.relay.clone();
+        let sandbox = self.known(id)?;
+        let (to_sandbox, from_sandbox) = sandbox.channel.take().ok_or(ErrorCode::SandboxGone)?;
+        let (ours, theirs) = packet_pair().map_err(internal)?;
+        let uid = sandbox.relay_uid();
+        let mut command = Command::new(program);
+        command.env_clear().current_dir("/").uid(uid).gid(uid).stdin(Stdio::null()).stdout(Stdio::null());
+        sys::hand_over(&mut command, vec![theirs, to_sandbox, from_sandbox], false);
+        sandbox.relay = Some(command.spawn().map_err(internal)?);
+        Ok(ours)
+    }
+
+    fn remove(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
+        let mut sandbox = self.sandboxes.remove(&id).ok_or(ErrorCode::UnknownSandbox)?;
+        sandbox.kill();
+        self.going.insert(id, sandbox);
+        let delete = self.runtime_command(&["delete", "--force", &id.to_string()]);
+        match delete.and_then(|delete| self.spawn(delete, id, verb, Step::Delete)) {
+            Ok(()) => Ok(Done::Later),
+            Err(code) => {
+                self.going.remove(&id);
+                Err(code)
+            }
+        }
+    }
+
+    /// The pinned runtime with the flags that every call of it has.
+    fn runtime_command(&mut self, words: &[&str]) -> Result<Command, ErrorCode> {
+        let pin = match self.pin.take() {
+            Some(pin) => pin.still_holds(),
+            None => Pin::load(&self.paths),
+        };
+        let pin = pin.map_err(|error| {
+            tracing::error!("{error}");
+            error.code()
+        })?;
+        // The file that was compared is what runs, whatever the path leads to by now. The descriptor closes on exec.
+        let mut command = Command::new(format!("/proc/self/fd/{}", pin.file().as_raw_fd()));
+        self.pin = Some(pin);
+        command.arg0("runsc").env_clear().env("PATH", "/usr/sbin:/usr/bin").current_dir("/");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("--root").arg(self.paths.run().join("runsc"));
+        command.arg("--log").arg(self.paths.run().join("runsc.log"));
+        command.args(["--platform=systrap", "--network=none", "--overlay2=none", "--host-uds=none", "--oci-seccomp"]);
+        if cgroups::available().is_empty() {
+            command.arg("--ignore-cgroups");
+        }
+        command.args(words);
+        Ok(command)
+    }
+
+    fn spawn(&mut self, mut command: Command, sandbox: SandboxId, verb: Verb, step: Step) -> Result<(), ErrorCode> {
+        let process = command.spawn().map_err(internal)?;
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or(ErrorCode::Internal)?;
+        let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(internal)?;
+        self.jobs.push(Job { process, ended, sandbox, verb, step });
+        Ok(())
+    }
+
+    fn job_ended(&mut self, index: usize) -> io::Result<()> {
+        let Job { mut process, sandbox, verb, step, .. } = self.jobs.swap_remove(index);
+        let status = process.wait()?;
+        let result = if status.success() { self.next_step(sandbox, verb, step) } else { Err(ErrorCode::SandboxFailed) };
+        if step == Step::Delete {
+            self.going.remove(&sandbox);
+            return self.answer(sandbox, verb, Ok(()), None);
+        }
+        match result {
+            Ok(Done::Later) => Ok(()),
+            Ok(Done::Now(_)) => self.answer(sandbox, verb, Ok(()), None),
+            Err(code) => {
+                tracing::error!("runsc {}: {status}; see {}", step.name(), self.paths.run().join("runsc.log").display());
+                self.answer(sandbox, verb, Err(code), None)
+            }
+        }
+    }
+
+    fn next_step(&mut self, id: SandboxId, verb: Verb, step: Step) -> Result<Done, ErrorCode> {
+        match step {
+            Step::Create => {
+                self.known(id)?.watch().map_err(internal)?;
+                let start = self.runtime_command(&["start", &id.to_string()])?;
+                self.spawn(start, id, verb, Step::Start)?;
+                Ok(Done::Later)
+            }
+            Step::Start | Step::Delete => Ok(Done::Now(None)),
+        }
+    }
+
+    fn answer(
+        &self,
+        id: SandboxId,
+        verb: Verb,
+        result: Result<(), ErrorCode>,
+        descriptor: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let answer = Answer::to(verb, id, result).to_bytes();
+        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+        frames::send_packet(&self.judge.socket, &answer, &descriptors)
+    }
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Whether an order is already carried out.
+enum Done {
+    /// Yes, with a descriptor for the judge or none.
+    Now(Option<OwnedFd>),
+    /// When a job ends.
+    Later,
+}
+
+/// A fault of the host's; the journal has it, the client gets a code.
+fn internal(error: impl std::fmt::Display) -> ErrorCode {
+    tracing::error!("launcher: {error}");
+    ErrorCode::SandboxFailed
+}

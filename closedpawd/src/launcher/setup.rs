@@ -1,0 +1,226 @@
+//! What has to stand before the judge starts: folders, key, socket, a mount table of our own.
+#![forbid(unsafe_code)]
+
+use crate::accounts::Account;
+use crate::paths::{PathError, Paths};
+use ed25519_dalek::SigningKey;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// The oldest kernel whose confinement is what this project promises.
+const FLOOR: (u32, u32) = (6, 12);
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Not run by root.
+    #[error("closedpawd must be started by root: sudo closedpawd, or systemctl enable --now closedpawd")]
+    NotRoot,
+    /// The kernel is too old.
+    #[error("Linux {found} is too old: Landlock's scopes and descriptors of peers need {}.{} or newer (Debian 13 has it)", FLOOR.0, FLOOR.1)]
+    Kernel {
+        /// What `uname -r` says.
+        found: String,
+    },
+    /// The judge's account.
+    #[error("{0}")]
+    Account(io::Error),
+    /// A folder that others could change.
+    #[error("{0}")]
+    Path(#[from] PathError),
+    /// Something that could not be made.
+    #[error("{what}: {error}")]
+    Make {
+        /// What.
+        what: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A program of ours is not where it belongs.
+    #[error("{path} is missing; reinstall closedpaw")]
+    Program {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Capabilities could not be given up.
+    #[error("capabilities: {0}")]
+    Capabilities(#[from] caps::errors::CapsError),
+    /// The judge ended before it was ready; it has said why.
+    #[error("the judge did not start")]
+    Judge,
+}
+
+impl SetupError {
+    /// After sysexits(3).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotRoot => 77,
+            Self::Kernel { .. } | Self::Program { .. } => 69,
+            Self::Account(_) | Self::Path(_) | Self::Judge => 78,
+            Self::Make { .. } => 73,
+            Self::Capabilities(_) => 70,
+        }
+    }
+
+    pub(super) fn make(what: impl Into<String>, error: impl Into<io::Error>) -> Self {
+        Self::Make { what: what.into(), error: error.into() }
+    }
+}
+
+pub(super) fn check_root() -> Result<(), SetupError> {
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(SetupError::NotRoot) }
+}
+
+pub(super) fn kernel_release() -> Result<String, SetupError> {
+    let name = nix::sys::utsname::uname().map_err(|error| SetupError::make("uname", error))?;
+    Ok(name.release().to_string_lossy().into_owned())
+}
+
+/// Refuses a kernel older than the floor; `release` is what `uname -r` prints.
+pub fn check_kernel(release: &str) -> Result<(), SetupError> {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) if (major, minor) >= FLOOR => Ok(()),
+        _ => Err(SetupError::Kernel { found: release.to_owned() }),
+    }
+}
+
+/// A mount table of our own: what we mount is seen by the sandboxes we start and by nobody else.
+pub(super) fn private_mounts() -> Result<(), SetupError> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| SetupError::make("unshare(CLONE_NEWNS)", error))?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
+        .map_err(|error| SetupError::make("making mounts private", error))
+}
+
+/// The folders under the root, with the owners and modes that keep everybody else out.
+pub(super) fn folders(paths: &Paths, judge: Account) -> Result<(), SetupError> {
+    let root = Account { uid: 0, gid: 0 };
+    let group = Account { uid: 0, gid: judge.gid };
+    for (path, owner, mode) in [
+        (paths.etc(), root, 0o755),
+        (paths.etc().join("policy.d"), root, 0o755),
+        (paths.etc().join("profiles.d"), root, 0o755),
+        (paths.etc().join("keys.d"), root, 0o755),
+        (paths.run(), group, 0o755),
+        (paths.run().join("sandboxes"), root, 0o711),
+        (paths.run().join("runsc"), root, 0o700),
+        (paths.state(), judge, 0o700),
+        (paths.audit(), judge, 0o700),
+    ] {
+        folder(&path, owner, mode)?;
+    }
+    crate::paths::check(&paths.etc())?;
+    Ok(())
+}
+
+fn folder(path: &Path, owner: Account, mode: u32) -> Result<(), SetupError> {
+    let make = || {
+        fs::create_dir_all(path)?;
+        chown(path, Some(owner.uid), Some(owner.gid))?;
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    };
+    make().map_err(|error| SetupError::make(path.display().to_string(), error))
+}
+
+/// Makes the daemon's key at the first start; the public half goes where clients pin it.
+pub(super) fn daemon_key(paths: &Paths, judge: Account) -> Result<(), SetupError> {
+    let path = paths.daemon_key();
+    if !path.exists() {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| SetupError::make("random numbers", io::Error::other(error)))?;
+        write_new(&path, hex::encode(seed).as_bytes(), 0o400, judge)?;
+    }
+    let text = fs::read_to_string(&path).map_err(|error| SetupError::make(path.display().to_string(), error))?;
+    let mut seed = [0; 32];
+    hex::decode_to_slice(text.trim(), &mut seed)
+        .map_err(|error| SetupError::make(path.display().to_string(), io::Error::other(error)))?;
+    let public = hex::encode(SigningKey::from_bytes(&seed).verifying_key().to_bytes()) + "\n";
+    let pinned = paths.daemon_public();
+    if fs::read_to_string(&pinned).is_ok_and(|text| text == public) {
+        return Ok(());
+    }
+    drop(fs::remove_file(&pinned));
+    write_new(&pinned, public.as_bytes(), 0o444, Account { uid: 0, gid: 0 })
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32, owner: Account) -> Result<(), SetupError> {
+    let write = || {
+        let draft = path.with_extension("new");
+        drop(fs::remove_file(&draft));
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        file.write_all(content)?;
+        chown(&draft, Some(owner.uid), Some(owner.gid))?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(|error| SetupError::make(path.display().to_string(), error))
+}
+
+/// The listening socket: systemd's, or one of our own that the group `closedpaw` may connect to.
+pub(super) fn socket(paths: &Paths, judge: Account) -> Result<OwnedFd, SetupError> {
+    if let Some(socket) = activated() {
+        return Ok(socket);
+    }
+    let path = paths.socket();
+    let listen = || {
+        drop(fs::remove_file(&path));
+        let listener = UnixListener::bind(&path)?;
+        chown(&path, Some(0), Some(judge.gid))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o660))?;
+        Ok(OwnedFd::from(listener))
+    };
+    listen().map_err(|error: io::Error| SetupError::make(path.display().to_string(), error))
+}
+
+/// The socket that systemd listens on for us (sd_listen_fds(3)).
+fn activated() -> Option<OwnedFd> {
+    use libsystemd::activation::{IsType, receive_descriptors};
+    use std::os::fd::IntoRawFd;
+    let descriptors = receive_descriptors(true).ok()?;
+    descriptors.into_iter().find(IsType::is_unix).map(|socket| super::sys::own(socket.into_raw_fd()))
+}
+
+/// The programs that are started by the launcher.
+#[derive(Debug, Clone)]
+pub(super) struct Programs {
+    pub(super) init: PathBuf,
+    pub(super) relay: PathBuf,
+}
+
+impl Programs {
+    /// In `../libexec/closedpaw` beside the daemon's own folder, root's all the way up.
+    pub(super) fn find() -> Result<Self, SetupError> {
+        let own = std::env::current_exe().map_err(|error| SetupError::make("own path", error))?;
+        let prefix = own.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+        let folder = prefix.join("libexec/closedpaw");
+        crate::paths::check(&folder)?;
+        let program = |name: &str| {
+            let path = folder.join(name);
+            if path.is_file() { Ok(path) } else { Err(SetupError::Program { path }) }
+        };
+        Ok(Self { init: program("closedpaw-init")?, relay: program("closedpaw-relay")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_below_the_floor_is_refused_by_name() {
+        for good in ["6.12.0", "6.12.48+deb13-amd64", "6.18.44-fc-v669", "7.0", "10.1-rc1"] {
+            assert!(check_kernel(good).is_ok(), "{good}");
+        }
+        for bad in ["6.11.9", "6.1.0-37-amd64", "5.15", "4.4.0", "six", "", "6"] {
+            let error = check_kernel(bad).unwrap_err();
+            assert_eq!(error.exit_code(), 69);
+            assert!(error.to_string().contains("6.12"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The launcher's only `unsafe`: placing descriptors in a child between fork and exec, and owning inherited ones.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Owns a descriptor that was handed over by number.
+#[allow(unsafe_code)]
+pub(super) fn own(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the caller got the number from an API that gave up ownership of it (`IntoRawFd`).
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Gives the child `descriptors` as numbers 3, 4, 5…, open over exec, and makes it die with this process if asked.
+#[allow(unsafe_code)]
+pub(super) fn hand_over(command: &mut Command, descriptors: Vec<OwnedFd>, die_with_parent: bool) {
+    let place = move || -> io::Result<()> {
+        // First all of them out of the way of the numbers to come, then into place.
+        let mut away = [-1; 8];
+        for (slot, descriptor) in away.iter_mut().zip(&descriptors) {
+            // SAFETY: plain syscall on an open descriptor; no memory is touched.
+            *slot = check(unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 64) })?;
+        }
+        for (number, descriptor) in (3..).zip(away.iter().take(descriptors.len())) {
+            // SAFETY: as above; in the child the target numbers belong to nobody who still runs.
+            check(unsafe { libc::dup2(*descriptor, number) })?;
+        }
+        if die_with_parent {
+            // SAFETY: plain syscall.
+            check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only: no allocation, no lock. The launcher has one thread.
+    unsafe { command.pre_exec(place) };
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Runs `domain` in the child between fork and exec.
+#[allow(unsafe_code)]
+pub(super) fn in_child(command: &mut Command, domain: fn() -> io::Result<()>) {
+    // SAFETY: `domain` allocates, which is sound between fork and exec because the launcher has one thread, so no
+    // lock can be held by another.
+    unsafe { command.pre_exec(domain) };
+}

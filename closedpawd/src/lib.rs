@@ -1,0 +1,13 @@
+//! The daemon: a root launcher that obeys six verbs, and an unprivileged judge that decides.
+//!
+//! Start reading at [`judge::pipeline`]: the whole way of a request is on that one screen.
+#![deny(unsafe_code)]
+
+pub mod accounts;
+pub mod check;
+pub mod cli;
+pub mod judge;
+pub mod launcher;
+pub mod paths;
+mod sys;
+pub mod verbs;

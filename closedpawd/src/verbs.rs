@@ -1,0 +1,238 @@
+//! What the judge may tell the launcher: six verbs of one fixed size, and an answer of another.
+//!
+//! This is the whole of what root reads from anybody. A verb carries numbers and a random name; descriptors come
+//! along and are only ever looked at with `fstat` and handed on.
+#![forbid(unsafe_code)]
+
+use closedpaw_protocol::{ErrorCode, SandboxId};
+
+/// The limits of a sandbox, in numbers. The launcher checks them against its own bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes of memory; 0 for none.
+    pub memory: u64,
+    /// Processes; 0 for none.
+    pub pids: u32,
+    /// Thousandths of a processor; 0 for none.
+    pub cpu: u32,
+    /// Bytes of the sandbox's `/tmp`.
+    pub tmp: u64,
+    /// Open files of one process.
+    pub files: u32,
+}
+
+/// One order to the launcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Start the runtime on what was mounted, for this user.
+    Start {
+        /// Whose the workload is.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Within what.
+        limits: Limits,
+        /// Whether there is a workspace; it must have been mounted before.
+        workspace: bool,
+    },
+    /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT.
+    Signal {
+        /// Which.
+        signal: u8,
+    },
+    /// Take the sandbox down and forget it.
+    Remove,
+    /// Put a private layer over the folder whose descriptor comes along, which must be this user's.
+    Mount {
+        /// Whose.
+        uid: u32,
+        /// How many bytes the layer may hold.
+        bytes: u64,
+    },
+    /// Throw the layer away.
+    Unmount,
+    /// Start the relay; the answer brings the judge's end of its control socket.
+    Relay,
+}
+
+/// Bytes of an order: verb, name, and the widest verb's numbers.
+pub const ORDER: usize = 64;
+
+/// Bytes of an answer: name, verb, error code or 0.
+pub const ANSWER: usize = 32;
+
+/// An order that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not one of the six verbs")]
+pub struct BadVerb;
+
+impl Verb {
+    fn number(self) -> u8 {
+        match self {
+            Self::Start { .. } => 1,
+            Self::Signal { .. } => 2,
+            Self::Remove => 3,
+            Self::Mount { .. } => 4,
+            Self::Unmount => 5,
+            Self::Relay => 6,
+        }
+    }
+
+    /// The fixed-size form of this verb for a sandbox.
+    pub fn to_bytes(self, sandbox: SandboxId) -> [u8; ORDER] {
+        let mut bytes = [0; ORDER];
+        let mut rest = bytes.as_mut_slice();
+        let mut put = |field: &[u8]| {
+            if let Some((here, after)) = std::mem::take(&mut rest).split_at_mut_checked(field.len()) {
+                here.copy_from_slice(field);
+                rest = after;
+            }
+        };
+        put(&[self.number()]);
+        put(&sandbox.0);
+        match self {
+            Self::Start { uid, gid, limits, workspace } => {
+                put(&uid.to_be_bytes());
+                put(&gid.to_be_bytes());
+                put(&limits.memory.to_be_bytes());
+                put(&limits.pids.to_be_bytes());
+                put(&limits.cpu.to_be_bytes());
+                put(&limits.tmp.to_be_bytes());
+                put(&limits.files.to_be_bytes());
+                put(&[u8::from(workspace)]);
+            }
+            Self::Signal { signal } => put(&[signal]),
+            Self::Mount { uid, bytes } => {
+                put(&uid.to_be_bytes());
+                put(&bytes.to_be_bytes());
+            }
+            Self::Remove | Self::Unmount | Self::Relay => {}
+        }
+        bytes
+    }
+
+    /// Reads the fixed-size form. Bytes that the verb does not use must be zero.
+    pub fn from_bytes(bytes: &[u8; ORDER]) -> Result<(SandboxId, Self), BadVerb> {
+        let mut fields = Fields(bytes);
+        let [number] = fields.take()?;
+        let sandbox = SandboxId(fields.take()?);
+        let verb = match number {
+            1 => Self::Start {
+                uid: u32::from_be_bytes(fields.take()?),
+                gid: u32::from_be_bytes(fields.take()?),
+                limits: Limits {
+                    memory: u64::from_be_bytes(fields.take()?),
+                    pids: u32::from_be_bytes(fields.take()?),
+                    cpu: u32::from_be_bytes(fields.take()?),
+                    tmp: u64::from_be_bytes(fields.take()?),
+                    files: u32::from_be_bytes(fields.take()?),
+                },
+                workspace: match fields.take()? {
+                    [0] => false,
+                    [1] => true,
+                    [_] => return Err(BadVerb),
+                },
+            },
+            2 => Self::Signal { signal: u8::from_be_bytes(fields.take()?) },
+            3 => Self::Remove,
+            4 => Self::Mount { uid: u32::from_be_bytes(fields.take()?), bytes: u64::from_be_bytes(fields.take()?) },
+            5 => Self::Unmount,
+            6 => Self::Relay,
+            _ => return Err(BadVerb),
+        };
+        if fields.0.iter().all(|byte| *byte == 0) { Ok((sandbox, verb)) } else { Err(BadVerb) }
+    }
+}
+
+/// What came of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Which sandbox.
+    pub sandbox: SandboxId,
+    /// The number of the verb that is answered.
+    pub verb: u8,
+    /// Whether it was done.
+    pub result: Result<(), ErrorCode>,
+}
+
+impl Answer {
+    /// The answer to `verb`.
+    pub fn to(verb: Verb, sandbox: SandboxId, result: Result<(), ErrorCode>) -> Self {
+        Self { sandbox, verb: verb.number(), result }
+    }
+
+    /// Whether this answers such a verb.
+    pub fn is_for(&self, verb: Verb, sandbox: SandboxId) -> bool {
+        self.verb == verb.number() && self.sandbox == sandbox
+    }
+
+    /// The fixed-size form.
+    pub fn to_bytes(self) -> [u8; ANSWER] {
+        let mut bytes = [0; ANSWER];
+        let code = self.result.err().map_or(0, ErrorCode::number);
+        let fields = self.sandbox.0.into_iter().chain([self.verb]).chain(code.to_be_bytes());
+        bytes.iter_mut().zip(fields).for_each(|(byte, field)| *byte = field);
+        bytes
+    }
+
+    /// Reads the fixed-size form.
+    pub fn from_bytes(bytes: &[u8; ANSWER]) -> Result<Self, BadVerb> {
+        let mut fields = Fields(bytes);
+        let sandbox = SandboxId(fields.take()?);
+        let [verb] = fields.take()?;
+        let result = match u16::from_be_bytes(fields.take()?) {
+            0 => Ok(()),
+            code => Err(ErrorCode::from_number(code).ok_or(BadVerb)?),
+        };
+        if fields.0.iter().all(|byte| *byte == 0) { Ok(Self { sandbox, verb, result }) } else { Err(BadVerb) }
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], BadVerb> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(BadVerb)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_verb_is_read_as_it_was_written() {
+        let id = SandboxId([9; 16]);
+        let limits = Limits { memory: 1 << 30, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024 };
+        for verb in [
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace: true },
+            Verb::Signal { signal: 9 },
+            Verb::Remove,
+            Verb::Mount { uid: 1000, bytes: u64::MAX },
+            Verb::Unmount,
+            Verb::Relay,
+        ] {
+            assert_eq!(Verb::from_bytes(&verb.to_bytes(id)), Ok((id, verb)));
+            let answer = Answer::to(verb, id, Err(ErrorCode::RuntimeMissing));
+            assert_eq!(Answer::from_bytes(&answer.to_bytes()), Ok(answer));
+            assert!(answer.is_for(verb, id));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_verb_exactly_or_not(mut bytes in prop::collection::vec(any::<u8>(), ORDER), verb in 0u8..8, zeros in any::<bool>()) {
+            bytes[0] = verb;
+            if zeros {
+                bytes[17..].fill(0);
+            }
+            let bytes: [u8; ORDER] = bytes.try_into().unwrap();
+            if let Ok((id, verb)) = Verb::from_bytes(&bytes) {
+                prop_assert_eq!(verb.to_bytes(id), bytes);
+            }
+        }
+    }
+}

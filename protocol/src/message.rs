@@ -1,0 +1,364 @@
+//! The messages on the daemon's socket.
+//!
+//! A connection starts with a [`Hello`] from the client and a [`Welcome`] from the daemon; after that the client
+//! sends [`Signed`] bodies and the daemon sends [`Outgoing`] replies and events. Anything else ends the connection.
+#![forbid(unsafe_code)]
+
+use crate::sign::Context;
+use crate::{
+    Action, ApprovalId, Challenge, Digest, KeyId, Label, Refusal, Revision, SandboxId, SessionId, Tier,
+};
+use bincode::{Decode, Encode};
+
+/// The client's first frame.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// [`crate::VERSION`].
+    pub version: u16,
+    /// Random; the daemon's proof covers it.
+    pub challenge: Challenge,
+}
+
+/// The daemon's first frame, sent after it has read the client's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Welcome {
+    /// [`crate::VERSION`].
+    pub version: u16,
+    /// Random; every signature of the client on this connection covers it.
+    pub challenge: Challenge,
+    /// The daemon's key, which the client has pinned.
+    pub key: KeyId,
+    /// Over the client's challenge, sequence 0 and the daemon's challenge, in [`Context::Daemon`].
+    pub proof: [u8; 64],
+}
+
+/// One statement of the client's.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Signed {
+    /// What kind of statement; decides how `body` is read: [`Request`], [`Opening`] or [`Answer`].
+    pub context: Context,
+    /// Who makes it.
+    pub key: KeyId,
+    /// 0 for the first on this connection, one more for each that follows.
+    pub sequence: u64,
+    /// See [`crate::sign::sign`].
+    pub signature: [u8; 64],
+    /// The canonical encoding of the statement.
+    pub body: Vec<u8>,
+}
+
+/// Opens a session. Only an approver's key can sign one.
+///
+/// With a workspace, the folder's descriptor comes with the frame.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Opening {
+    /// The fresh key that may ask in this session, and do nothing else.
+    pub agent: KeyId,
+    /// The folder as the person named it, if the session has one; shown and logged, never opened.
+    pub workspace: Option<String>,
+    /// Whether the person vouches for the folder's content.
+    pub trusted: bool,
+    /// What the session starts out having read: history, memory, attachments.
+    pub label: Label,
+    /// The sandbox profile.
+    pub profile: String,
+    /// The isolation.
+    pub isolation: Tier,
+    /// When the session ends by itself, in unix seconds.
+    pub expires: u64,
+}
+
+/// A person's answer to one question.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Answer {
+    /// The question.
+    pub id: ApprovalId,
+    /// The action's digest, computed from what was shown.
+    pub digest: Digest,
+    /// The policy under which it was asked.
+    pub revision: Revision,
+    /// Yes, once; or no.
+    pub granted: bool,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Request {
+    /// Do something. With a stream's descriptor first, then the sealed inputs the effect names.
+    Act {
+        /// What.
+        action: Action,
+        /// The approval that satisfies an ask, once granted.
+        approval: Option<ApprovalId>,
+    },
+    /// End the session; its sandbox goes with it.
+    Close {
+        /// Which.
+        session: SessionId,
+    },
+    /// Send events on this connection from now on.
+    Watch,
+    /// The open questions this person may answer.
+    Questions,
+    /// This person's sandboxes.
+    Sandboxes,
+    /// End a sandbox of this person's.
+    Kill {
+        /// Which.
+        sandbox: SandboxId,
+    },
+    /// A descriptor of the audit log, read-only.
+    Log,
+    /// A proof that the log of `size` records is a beginning of the current one.
+    Consistency {
+        /// An earlier head's size.
+        size: u64,
+    },
+    /// The enrolled keys.
+    Keys,
+    /// The daemon's state.
+    Status,
+    /// A descriptor of the session's workspace as the sandbox sees it, to compare with the real one.
+    Changes {
+        /// Which session.
+        session: SessionId,
+    },
+    /// Stop everything (`true`) or let work go on.
+    Halt {
+        /// Whether to stop.
+        on: bool,
+    },
+}
+
+/// Whatever the daemon sends after its welcome.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Outgoing {
+    /// The answer to the statement of that number.
+    Reply {
+        /// The statement's number.
+        sequence: u64,
+        /// The log's head, with the record of this statement in it where it left one.
+        head: Head,
+        /// What came of it.
+        result: Result<Reply, Refusal>,
+    },
+    /// Something happened.
+    Event(Event),
+}
+
+/// A signed head of the audit log (RFC 6962 tree head); `docs/AUDIT.md` says how to check it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Head {
+    /// Records in the log.
+    pub size: u64,
+    /// The Merkle tree's root over them.
+    pub root: [u8; 32],
+    /// When it was signed, in unix seconds.
+    pub time: u64,
+    /// The daemon's, in [`Context::AuditHead`].
+    pub signature: [u8; 64],
+}
+
+/// What came of a statement that was not refused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Reply {
+    /// Done; nothing more to say.
+    Done,
+    /// The session is open and its sandbox is starting.
+    Opened {
+        /// Its name.
+        session: SessionId,
+        /// Its sandbox.
+        sandbox: SandboxId,
+        /// The policy in force.
+        revision: Revision,
+        /// Its label.
+        label: Label,
+        /// The limits this host cannot give, by name.
+        missing: Vec<String>,
+    },
+    /// Granted: the stream that came with the request is live.
+    Running {
+        /// The number of this work in its sandbox.
+        work: u64,
+        /// The rule that allowed it or whose ask was satisfied.
+        rule: String,
+        /// The session's label from now on.
+        label: Label,
+    },
+    /// A person must say yes first.
+    Pending(Box<Question>),
+    /// The open questions.
+    Questions(Vec<Question>),
+    /// The sandboxes.
+    Sandboxes(Vec<SandboxState>),
+    /// The log; its descriptor comes with the frame.
+    Log,
+    /// The proof asked for (RFC 6962 section 2.1.2), or no proof because that size never was.
+    Consistency(Vec<[u8; 32]>),
+    /// The keys.
+    Keys(Vec<KeyState>),
+    /// The state.
+    Status(Status),
+    /// The workspace as the sandbox sees it; its descriptor comes with the frame.
+    Changes,
+}
+
+/// An open question: everything that the person needs to decide, and what the answer will be bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Question {
+    /// Its name.
+    pub id: ApprovalId,
+    /// What would run.
+    pub action: Action,
+    /// The digest of `action`'s canonical bytes.
+    pub digest: Digest,
+    /// The session's label joined with the action's own sources.
+    pub label: Label,
+    /// The workspace, as the person named it at opening.
+    pub workspace: String,
+    /// The rule that asks.
+    pub rule: String,
+    /// Its reason, filled in.
+    pub why: String,
+    /// The user who asks.
+    pub uid: u32,
+    /// When the question lapses, in unix seconds.
+    pub until: u64,
+    /// How many more people have to say yes.
+    pub wanted: u8,
+    /// Whether policy lets the answer become a lease.
+    pub lease: bool,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    /// A question was put. To consoles only.
+    Asked(Box<Question>),
+    /// A question was answered or lapsed. To consoles and the asking agent.
+    Decided {
+        /// Which.
+        id: ApprovalId,
+        /// Whether it may run now.
+        granted: bool,
+    },
+    /// Policy refused something. To consoles only: the agent is not told how to get around it.
+    Denied {
+        /// Whose.
+        session: SessionId,
+        /// What.
+        action: Box<Action>,
+        /// The deciding rule, or empty for the default.
+        rule: String,
+        /// Its reason.
+        why: String,
+        /// The label the decision was made on.
+        label: Label,
+    },
+    /// A session's label rose.
+    Raised {
+        /// Whose.
+        session: SessionId,
+        /// To what.
+        label: Label,
+    },
+    /// A piece of work ended.
+    Ended {
+        /// Whose.
+        session: SessionId,
+        /// Its number.
+        work: u64,
+    },
+    /// A session ended.
+    Closed {
+        /// Which.
+        session: SessionId,
+    },
+    /// Another policy is in force.
+    Policy {
+        /// Which.
+        revision: Revision,
+    },
+    /// Everything was stopped, or may go on.
+    Halted {
+        /// Whether it is stopped.
+        on: bool,
+    },
+}
+
+/// How far a sandbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Stage {
+    /// The runtime is being started.
+    Starting,
+    /// It passed the start gate.
+    Ready,
+    /// It has ended or is being taken down.
+    Ended,
+}
+
+/// One sandbox as `sandbox list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SandboxState {
+    /// Its name.
+    pub id: SandboxId,
+    /// Its session.
+    pub session: SessionId,
+    /// Its isolation.
+    pub isolation: Tier,
+    /// Its profile.
+    pub profile: String,
+    /// How far it is.
+    pub stage: Stage,
+    /// Its workspace, as the person named it.
+    pub workspace: String,
+    /// Pieces of work running in it.
+    pub running: u32,
+    /// What it has read.
+    pub label: Label,
+    /// Since when, in unix seconds.
+    pub since: u64,
+}
+
+/// One enrolled key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct KeyState {
+    /// Its file's name.
+    pub name: String,
+    /// The public key.
+    pub key: KeyId,
+    /// Whose.
+    pub uid: u32,
+    /// `approver`, `admin` or `publisher`.
+    pub role: String,
+    /// Until when, in unix seconds; 0 for no end.
+    pub expires: u64,
+}
+
+/// The daemon's state.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The policy in force.
+    pub revision: Revision,
+    /// Rules in it.
+    pub rules: u32,
+    /// The error that keeps a newer policy from coming into force, if there is one.
+    pub policy_error: Option<String>,
+    /// The runtime as pinned, or why there is none.
+    pub runtime: Result<String, String>,
+    /// Limits this host can give.
+    pub limits: Vec<String>,
+    /// Limits it cannot.
+    pub missing: Vec<String>,
+    /// Open sessions of this user.
+    pub sessions: u32,
+    /// Since when the daemon runs, in unix seconds.
+    pub since: u64,
+    /// The profiles.
+    pub profiles: Vec<String>,
+    /// Whether everything is stopped.
+    pub halted: bool,
+}

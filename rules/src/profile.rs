@@ -1,0 +1,390 @@
+//! Sandbox profiles: `profiles.d/*.toml`.
+#![forbid(unsafe_code)]
+
+use crate::paths::is_plain;
+use crate::problem::{Code, Problem, SourceFile, show};
+use crate::read::{Reader, Table, Value};
+use crate::variables::{hostile, is_variable};
+use crate::vocabulary::Word;
+use closedpaw_protocol::Tier;
+use std::collections::BTreeMap;
+
+/// A limit that needs a controller of the kernel, so that a host may be unable to give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// Memory.
+    Memory,
+    /// Processes and threads.
+    Pids,
+    /// Computing time.
+    Cpu,
+}
+
+impl Resource {
+    /// The word profiles and people use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+impl Word for Resource {
+    fn all() -> impl Iterator<Item = Self> {
+        [Self::Memory, Self::Pids, Self::Cpu].into_iter()
+    }
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+/// What one sandbox may use up. A profile that leaves one out has the default's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProfileLimits {
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Hundredths of one processor.
+    pub cpu: u32,
+    /// Seconds one command may run.
+    pub seconds: u32,
+    /// Bytes one command may put out.
+    pub output: u64,
+    /// Files one process may have open.
+    pub files: u32,
+    /// Bytes of `/tmp`.
+    pub tmp: u64,
+    /// Bytes of the sandbox's own write layer.
+    pub layer: u64,
+}
+
+impl Default for ProfileLimits {
+    fn default() -> Self {
+        Self {
+            memory: 1 << 30,
+            pids: 256,
+            cpu: 200,
+            seconds: 600,
+            output: 16 << 20,
+            files: 1024,
+            tmp: 256 << 20,
+            layer: 1 << 30,
+        }
+    }
+}
+
+/// How the workspace is visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkspaceMount {
+    /// Below a layer of the sandbox's own that takes every write.
+    Layer,
+    /// Not at all.
+    None,
+}
+
+impl Word for WorkspaceMount {
+    fn all() -> impl Iterator<Item = Self> {
+        [Self::Layer, Self::None].into_iter()
+    }
+    fn word(self) -> &'static str {
+        match self {
+            Self::Layer => "layer",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A sandbox profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name: `[a-z0-9-]{1,32}`.
+    pub name: String,
+    /// The tier it runs on.
+    pub isolation: Tier,
+    /// What it may use up.
+    pub limits: ProfileLimits,
+    /// The limits without which nothing may start.
+    pub require: Vec<Resource>,
+    /// The variables an action may set. None of them makes a program run or load something.
+    pub env: Vec<String>,
+    /// The variables that are always set. A PATH among them lies inside `/usr`.
+    pub environment: Vec<(String, String)>,
+    /// How the workspace is visible.
+    pub workspace: WorkspaceMount,
+}
+
+impl Profile {
+    /// Reads every profile of these files; no two have one name.
+    ///
+    /// # Errors
+    /// All problems of all files.
+    pub fn parse(files: &[SourceFile<'_>]) -> Result<Vec<Self>, Vec<Problem>> {
+        let mut profiles: Vec<Self> = vec![];
+        let mut problems = vec![];
+        let mut seen = BTreeMap::new();
+        for file in files {
+            let mut reader = Reader::new(*file);
+            profiles.extend(read_file(&mut reader, &mut seen));
+            problems.extend(reader.finish().0);
+        }
+        if problems.is_empty() { Ok(profiles) } else { Err(problems) }
+    }
+}
+
+fn read_file(reader: &mut Reader<'_>, seen: &mut BTreeMap<String, ()>) -> Vec<Profile> {
+    let Some(tree) = reader.document() else { return vec![] };
+    let root = Table::root(&tree);
+    reader.version(root);
+    reader.known_keys(root, &["version", "profile"]);
+    let Some(list) = root.get("profile").and_then(|value| reader.list(value)) else { return vec![] };
+    let mut profiles = vec![];
+    for item in list {
+        let Some(table) = reader.table(item) else { continue };
+        let Some(profile) = read_profile(reader, table) else { continue };
+        if seen.insert(profile.name.clone(), ()).is_some() {
+            let place = table.get("name").map_or(table.place(), Value::place);
+            let message = format!("another profile is called {} as well", show(&profile.name));
+            reader.problem(place, Code::DuplicateName, message, None);
+        }
+        profiles.push(profile);
+    }
+    profiles
+}
+
+fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile> {
+    reader.known_keys(table, &["name", "isolation", "limits", "require", "env", "environment", "mounts"]);
+    let name = reader.required(table, "name").and_then(|value| short_name(reader, value));
+    let isolation = reader
+        .required(table, "isolation")
+        .and_then(|value| reader.word(value, Code::UnknownWord, "isolation"));
+    let limits = table.get("limits").map_or(Some(ProfileLimits::default()), |value| limits(reader, value));
+    let require = table
+        .get("require")
+        .map_or(Some(vec![]), |value| reader.words(value, Code::UnknownWord, "requirable limit"));
+    let env = table.get("env").map_or(Some(vec![]), |value| env(reader, value));
+    let environment = table.get("environment").map_or(Some(vec![]), |value| environment(reader, value));
+    let workspace = mounts(reader, table);
+    let (env, environment) = (env?, environment?);
+    if let Some((both, _)) = environment.iter().find(|(name, _)| env.contains(name)) {
+        let place = table.get("env").map_or(table.place(), Value::place);
+        let message = format!("{} is fixed by `environment`", show(both));
+        reader.problem(place, Code::DuplicateName, message, Some("leave it out of one of them".into()));
+    }
+    Some(Profile {
+        name: name?,
+        isolation: isolation?,
+        limits: limits?,
+        require: require?,
+        env,
+        environment,
+        workspace: workspace?,
+    })
+}
+
+/// A name that is part of paths and of the log: `[a-z0-9-]{1,32}`.
+pub(crate) fn short_name(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<String> {
+    let text = reader.text(value)?;
+    let good = (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !good {
+        let hint = Some("up to 32 of a-z, 0-9 and -".to_owned());
+        reader.problem(value.place(), Code::BadName, format!("{} is no name", show(text)), hint);
+    }
+    good.then(|| text.to_owned())
+}
+
+fn limits(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<ProfileLimits> {
+    let table = reader.table(value)?;
+    reader.known_keys(table, &["memory", "pids", "cpu", "seconds", "output", "files", "tmp", "layer"]);
+    let default = ProfileLimits::default();
+    let mut size = |key: &str, default: u64| table.get(key).map_or(Some(default), |value| reader.size(value));
+    let (memory, output) = (size("memory", default.memory), size("output", default.output));
+    let (tmp, layer) = (size("tmp", default.tmp), size("layer", default.layer));
+    let mut number = |key: &str, default: u32, most: i64| {
+        table.get(key).map_or(Some(default), |value| reader.number(value, 1..most + 1))
+    };
+    let (pids, cpu) = (number("pids", default.pids, 65_536), number("cpu", default.cpu, 100_000));
+    let (seconds, files) =
+        (number("seconds", default.seconds, 604_800), number("files", default.files, 1 << 20));
+    Some(ProfileLimits {
+        memory: memory?,
+        pids: pids?,
+        cpu: cpu?,
+        seconds: seconds?,
+        output: output?,
+        files: files?,
+        tmp: tmp?,
+        layer: layer?,
+    })
+}
+
+fn env(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<Vec<String>> {
+    let items = reader.list(value)?;
+    let mut names = vec![];
+    for item in &items {
+        let Some(name) = reader.text(*item) else { continue };
+        if !is_variable(name) {
+            let message = format!("{} is no variable's name", show(name));
+            reader.problem(
+                item.place(),
+                Code::BadName,
+                message,
+                Some("letters, digits and _; no patterns".into()),
+            );
+        } else if let Some(known) = hostile(name) {
+            let message = format!("{} can make a program run or load something ({known})", show(name));
+            let hint = Some("fix its value in `environment` if it must be set".to_owned());
+            reader.problem(item.place(), Code::HostileVariable, message, hint);
+        } else {
+            names.push(name.to_owned());
+        }
+    }
+    (names.len() == items.len()).then_some(names)
+}
+
+/// Variables that run code in every program or shell, whoever sets them.
+const LOADS_CODE: &[&str] = &["BASH_ENV", "ENV", "GCONV_PATH", "SHELLOPTS", "BASHOPTS", "PROMPT_COMMAND"];
+
+fn environment(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<Vec<(String, String)>> {
+    let table = reader.table(value)?;
+    let mut fixed = vec![];
+    let mut all = true;
+    for (name, place, value) in table.entries() {
+        let Some(text) = reader.text(value) else {
+            all = false;
+            continue;
+        };
+        let fault = if !is_variable(name) {
+            Some((Code::BadName, format!("{} is no variable's name", show(name))))
+        } else if name.starts_with("LD_") || LOADS_CODE.contains(&name) {
+            Some((Code::HostileVariable, format!("{name} loads code into every program")))
+        } else if name == "PATH"
+            && !text.split(':').all(|folder| is_plain(folder) && folder.starts_with("/usr/"))
+        {
+            Some((
+                Code::HostileVariable,
+                "every folder of PATH lies inside /usr, which nobody can write to".to_owned(),
+            ))
+        } else if text.contains('\0') {
+            Some((Code::OutOfRange, "no variable holds a NUL".to_owned()))
+        } else {
+            None
+        };
+        match fault {
+            Some((code, message)) => reader.problem(place, code, message, None),
+            None => fixed.push((name.to_owned(), text.to_owned())),
+        }
+    }
+    all.then_some(fixed)
+}
+
+fn mounts(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<WorkspaceMount> {
+    let Some(value) = table.get("mounts") else { return Some(WorkspaceMount::Layer) };
+    let mounts = reader.table(value)?;
+    reader.known_keys(mounts, &["workspace"]);
+    let workspace = reader.required(mounts, "workspace")?;
+    reader.word(workspace, Code::UnknownWord, "mount")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<Profile>, Vec<Problem>> {
+        Profile::parse(&[SourceFile { name: "x.toml", text }])
+    }
+
+    fn codes(text: &str) -> Vec<Code> {
+        parse(text).unwrap_err().iter().map(|problem| problem.code).collect()
+    }
+
+    const HEAD: &str = "version = 1\n[[profile]]\nname = \"a\"\nisolation = \"gvisor\"\n";
+
+    #[test]
+    fn what_is_left_out_has_the_default() {
+        let profile = parse(HEAD).unwrap().remove(0);
+        assert_eq!(profile.limits, ProfileLimits::default());
+        assert_eq!(profile.workspace, WorkspaceMount::Layer);
+        assert!(profile.env.is_empty() && profile.environment.is_empty() && profile.require.is_empty());
+    }
+
+    #[test]
+    fn everything_is_read() {
+        let text = format!(
+            "{HEAD}require = [\"memory\", \"pids\"]\nenv = [\"LANG\"]\nenvironment = {{ PATH = \"/usr/bin:/usr/sbin\" }}\n\
+             mounts = {{ workspace = \"none\" }}\n[profile.limits]\nmemory = \"2GiB\"\npids = 7\ncpu = 50\nseconds = 9\n\
+             output = \"1KiB\"\nfiles = 8\ntmp = 4096\nlayer = \"3MiB\"\n"
+        );
+        let profile = parse(&text).unwrap().remove(0);
+        let limits = ProfileLimits {
+            memory: 2 << 30,
+            pids: 7,
+            cpu: 50,
+            seconds: 9,
+            output: 1024,
+            files: 8,
+            tmp: 4096,
+            layer: 3 << 20,
+        };
+        assert_eq!(profile.limits, limits);
+        assert_eq!(profile.require, [Resource::Memory, Resource::Pids]);
+        assert_eq!(profile.environment, [("PATH".to_owned(), "/usr/bin:/usr/sbin".to_owned())]);
+        assert_eq!(profile.workspace, WorkspaceMount::None);
+    }
+
+    #[test]
+    fn names_stay_within_paths() {
+        for name in ["", "A", "a/b", "..", "a b", "ä", &"a".repeat(33)] {
+            let text = format!("version = 1\n[[profile]]\nname = \"{name}\"\nisolation = \"gvisor\"");
+            assert_eq!(codes(&text), [Code::BadName], "{name}");
+        }
+        assert_eq!(
+            codes(&format!("{HEAD}[[profile]]\nname = \"a\"\nisolation = \"kata\"")),
+            [Code::DuplicateName]
+        );
+    }
+
+    /// Row P7: no profile lets an action set what makes programs run something.
+    #[test]
+    fn hostile_variables_are_refused() {
+        for name in [
+            "PATH",
+            "LD_PRELOAD",
+            "BASH_ENV",
+            "NODE_OPTIONS",
+            "PYTHONSTARTUP",
+            "GIT_EXTERNAL_DIFF",
+            "PERL5OPT",
+        ] {
+            assert_eq!(codes(&format!("{HEAD}env = [\"{name}\"]")), [Code::HostileVariable], "{name}");
+        }
+        for fixed in [
+            "LD_PRELOAD = \"x\"",
+            "BASH_ENV = \"x\"",
+            "PATH = \"/usr/bin:.\"",
+            "PATH = \"/tmp\"",
+            "PATH = \"/usr/../x\"",
+        ] {
+            assert_eq!(
+                codes(&format!("{HEAD}environment = {{ {fixed} }}")),
+                [Code::HostileVariable],
+                "{fixed}"
+            );
+        }
+        assert_eq!(
+            codes(&format!("{HEAD}env = [\"TZ\"]\nenvironment = {{ TZ = \"UTC\" }}")),
+            [Code::DuplicateName]
+        );
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let text = "version = 1\n[[profile]]\nname = \"a\"\nisolaton = \"gvisor\"\nlimits = { memory = \"much\", pids = 0 }\n";
+        let mut found = codes(text);
+        found.sort();
+        assert_eq!(found, [Code::UnknownKey, Code::MissingKey, Code::OutOfRange, Code::BadSize]);
+    }
+}

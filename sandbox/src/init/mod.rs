@@ -1,0 +1,63 @@
+//! `closedpaw-init`: process 1 of every sandbox.
+//!
+//! It looks around first (the start gate), then starts, signals and waits for what the relay orders, each as the
+//! caller's uid. Standard input and output are the channel; it has no other way to the outside and holds no secret.
+//! Reading, writing and listing files are programs like any other: this binary again, as the caller.
+#![deny(unsafe_code)]
+
+mod files;
+mod gate;
+mod reap;
+mod sys;
+mod work;
+
+use crate::channel::{Channel, Mode};
+use reap::Reaper;
+use std::process::ExitCode;
+use std::rc::Rc;
+use tokio::net::unix::pipe;
+
+/// Who the workload is: `closedpaw-init serve UID GID`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct User {
+    uid: u32,
+    gid: u32,
+}
+
+/// Serves the channel, or does one file operation (`list`, `read` or `write` PATH).
+pub fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["serve", uid, gid] => match (uid.parse(), gid.parse()) {
+            (Ok(uid), Ok(gid)) => serve(User { uid, gid }),
+            _ => ExitCode::from(64),
+        },
+        ["list", path] => files::list(path),
+        ["read", path] => files::read(path),
+        ["write", path] => files::write(path),
+        _ => ExitCode::from(64),
+    }
+}
+
+fn serve(user: User) -> ExitCode {
+    let findings = gate::probe();
+    let Ok((from, to)) = sys::channel() else { return ExitCode::FAILURE };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let Ok(runtime) = runtime else { return ExitCode::FAILURE };
+    tokio::task::LocalSet::new().block_on(&runtime, async move {
+        let (Ok(from), Ok(to)) = (pipe::Receiver::from_owned_fd(from), pipe::Sender::from_owned_fd(to))
+        else {
+            return ExitCode::FAILURE;
+        };
+        let Ok(reaper) = Reaper::start() else { return ExitCode::FAILURE };
+        let (channel, _opener) = Channel::new(from, to, Mode::Server);
+        channel
+            .drive(|stream| {
+                tokio::task::spawn_local(work::run(stream, user, findings, Rc::clone(&reaper)));
+                true
+            })
+            .await;
+        ExitCode::SUCCESS
+    })
+}

@@ -1,0 +1,216 @@
+//! One piece of work: a process group, its three streams, its end.
+#![forbid(unsafe_code)]
+
+use super::User;
+use super::reap::Reaper;
+use crate::channel::{Stream, read_frame, write_frame};
+use closedpaw_protocol::relay::Gate;
+use closedpaw_protocol::stream::{Exit, Kind};
+use closedpaw_protocol::{Action, Effect, codec};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+
+/// Where programs are looked for; all of it is the read-only `/usr`.
+const PATH: &str = "/usr/local/bin:/usr/bin:/usr/sbin";
+
+/// The variables every program gets. The order may add only names that the profile lists.
+const ENVIRONMENT: [(&str, &str); 9] = [
+    ("PATH", PATH),
+    ("HOME", "/tmp"),
+    ("TMPDIR", "/tmp"),
+    ("LANG", "C.UTF-8"),
+    ("USER", "person"),
+    // Programs of `/usr` do not load what a session wrote to its home folder, and do not wait for keys.
+    ("PYTHONNOUSERSITE", "1"),
+    ("PAGER", "cat"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+];
+
+/// How much output is moved at a time.
+const CHUNK: usize = 32 * 1024;
+
+/// How long output may still come from what a program left behind once it has ended.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Serves one stream of the channel.
+pub(super) async fn run(mut stream: Stream, user: User, findings: Gate, reaper: Rc<Reaper>) {
+    let Ok(Some((Kind::Order, order))) = read_frame(&mut stream).await else { return };
+    if order.is_empty() {
+        drop(write_frame(&mut stream, Kind::Gate, &findings.0.to_be_bytes()).await);
+        return;
+    }
+    let Some(command) = codec::decode::<Action>(&order).ok().and_then(|action| command(&action.effect))
+    else {
+        return;
+    };
+    let exit = match start(command, user) {
+        Ok(child) => carry(child, &mut stream, &reaper).await,
+        Err(error) => Exit::NotStarted(error.raw_os_error().filter(|errno| *errno > 0).unwrap_or(libc::EIO)),
+    };
+    drop(write_frame(&mut stream, Kind::Exit, &exit.to_bytes()).await);
+    drop(stream.shutdown().await);
+}
+
+/// The program for an effect; `None` for effects that happen elsewhere.
+fn command(effect: &Effect) -> Option<Command> {
+    match effect {
+        Effect::Exec { argv, cwd, env, .. } => {
+            let (program, arguments) = argv.split_first()?;
+            let mut command = Command::new(program);
+            command.args(arguments).current_dir(cwd).env_clear().envs(ENVIRONMENT).envs(env.iter().cloned());
+            Some(command)
+        }
+        Effect::List { path } => Some(own("list", path)),
+        Effect::Read { path } => Some(own("read", path)),
+        Effect::Write { path, .. } => Some(own("write", path)),
+        Effect::Open { .. }
+        | Effect::Apply { .. }
+        | Effect::Mount { .. }
+        | Effect::Fetch { .. }
+        | Effect::Connect { .. }
+        | Effect::Cloud { .. }
+        | Effect::Secret { .. }
+        | Effect::Send { .. }
+        | Effect::Remember { .. }
+        | Effect::Schedule { .. }
+        | Effect::Skill { .. }
+        | Effect::Tool { .. }
+        | Effect::Sandbox { .. }
+        | Effect::Log
+        | Effect::Admin { .. } => None,
+    }
+}
+
+fn own(verb: &str, path: &str) -> Command {
+    let mut command = Command::new("/closedpaw/init");
+    command.args([verb, path]).current_dir("/workspace").env_clear();
+    command
+}
+
+fn start(mut command: Command, user: User) -> io::Result<Child> {
+    command.uid(user.uid).gid(user.gid).process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+}
+
+async fn carry(mut child: Child, stream: &mut Stream, reaper: &Reaper) -> Exit {
+    let process = i32::try_from(child.id()).unwrap_or(i32::MAX);
+    let ended = reaper.ended(process);
+    let group = Group(Pid::from_raw(process));
+    let Some((input, output, errors)) = pipes(&mut child) else { return Exit::NotStarted(libc::EMFILE) };
+    let (mut from_relay, mut to_relay) = tokio::io::split(stream);
+    let (say, said) = mpsc::channel(4);
+    let mut finished =
+        Box::pin(finished(ended, pump(output, Kind::Stdout, say.clone()), pump(errors, Kind::Stderr, say)));
+    let mut write = std::pin::pin!(write(&mut to_relay, said));
+    let mut listen = std::pin::pin!(listen(&mut from_relay, input, &group));
+    let (mut writing, mut listening) = (true, true);
+    let exit = loop {
+        tokio::select! {
+            exit = &mut finished => break exit,
+            () = &mut write, if writing => { writing = false; group.kill(); }
+            () = &mut listen, if listening => { listening = false; group.kill(); }
+        }
+    };
+    // With the pumps gone nothing more is said; what was read before the end goes out before the exit does.
+    drop(finished);
+    if writing {
+        write.await;
+    }
+    exit
+}
+
+/// Ends when the program has, and with it its output, or a moment later if something it left behind keeps that open.
+async fn finished(
+    mut ended: tokio::sync::oneshot::Receiver<Exit>,
+    output: impl Future<Output = ()>,
+    errors: impl Future<Output = ()>,
+) -> Exit {
+    let mut pumps = std::pin::pin!(async { tokio::join!(output, errors) });
+    let exit = tokio::select! {
+        exit = &mut ended => {
+            // Past the grace period the rest is not the program's any more.
+            drop(tokio::time::timeout(GRACE, pumps).await);
+            exit
+        }
+        _ = &mut pumps => ended.await,
+    };
+    exit.unwrap_or(Exit::Signal(9))
+}
+
+/// Sends what is said until nobody can say more, or the relay has gone.
+async fn write(to: &mut (impl AsyncWrite + Unpin), mut said: mpsc::Receiver<(Kind, Vec<u8>)>) {
+    while let Some((kind, payload)) = said.recv().await {
+        if write_frame(to, kind, &payload).await.is_err() {
+            return;
+        }
+    }
+}
+
+type Pipes = (pipe::Sender, pipe::Receiver, pipe::Receiver);
+
+fn pipes(child: &mut Child) -> Option<Pipes> {
+    let input = pipe::Sender::from_owned_fd(child.stdin.take()?.into()).ok()?;
+    let output = pipe::Receiver::from_owned_fd(child.stdout.take()?.into()).ok()?;
+    let errors = pipe::Receiver::from_owned_fd(child.stderr.take()?.into()).ok()?;
+    Some((input, output, errors))
+}
+
+async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, to: mpsc::Sender<(Kind, Vec<u8>)>) {
+    let mut buffer = vec![0; CHUNK];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let payload = buffer.get(..length).unwrap_or_default().to_vec();
+        if to.send((kind, payload)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Does as the relay says, until it has gone: then the program goes too.
+async fn listen(from: &mut (impl AsyncRead + Unpin), input: impl AsyncWrite + Unpin, group: &Group) {
+    let mut input = Some(input);
+    while let Ok(Some((kind, payload))) = read_frame(from).await {
+        match kind {
+            Kind::Stdin => {
+                let Some(to) = input.as_mut() else { continue };
+                if to.write_all(&payload).await.is_err() {
+                    input = None;
+                }
+            }
+            Kind::StdinEnd => input = None,
+            Kind::Signal => match payload.first().map(|number| Signal::try_from(i32::from(*number))) {
+                Some(Ok(signal)) => group.signal(signal),
+                Some(Err(_)) | None => return,
+            },
+            Kind::Order | Kind::Resize | Kind::Stdout | Kind::Stderr | Kind::Exit | Kind::Gate => return,
+        }
+    }
+}
+
+/// A program and what it started; none of it outlives the work.
+struct Group(Pid);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        // It may be gone already.
+        let _ = killpg(self.0, signal);
+    }
+
+    fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

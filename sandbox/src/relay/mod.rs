@@ -1,0 +1,110 @@
+//! `closedpaw-relay`: one per sandbox, outside it.
+//!
+//! Descriptor 3 is the control socket to the judge, 4 the sandbox's standard input, 5 its standard output. The relay
+//! confines itself before it reads the first byte of any of them. When the judge or the sandbox goes, it goes.
+#![deny(unsafe_code)]
+
+mod sys;
+mod work;
+
+use crate::channel::{Channel, Mode, Opener, read_frame, write_frame};
+use crate::confine;
+use closedpaw_descriptors::Packets;
+use closedpaw_protocol::relay::{GRANT, Gate, Grant, Record};
+use closedpaw_protocol::stream::Kind;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::unix::pipe;
+
+/// How long the sandbox has to answer for the first time.
+const START: Duration = Duration::from_secs(30);
+
+/// The most pieces of work at a time; the judge keeps below it.
+const MAX_WORK: usize = crate::channel::MAX_STREAMS - 1;
+
+/// Confines itself, says what it may still do, and serves until either side ends.
+pub fn main() -> ExitCode {
+    let descriptors = match sys::inherited() {
+        Ok(descriptors) => descriptors,
+        Err(error) => return fail("descriptors", &error),
+    };
+    if let Err(error) = confine() {
+        return fail("confinement", &error);
+    }
+    say(&format!(
+        "closedpaw-relay: uid {}, no capability, no file, no network, {} system calls",
+        nix::unistd::getuid(),
+        sys::CALLS.len()
+    ));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    match runtime.map(|runtime| tokio::task::LocalSet::new().block_on(&runtime, serve(descriptors))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) | Err(error) => fail("channel", &error),
+    }
+}
+
+fn confine() -> Result<(), confine::ConfineError> {
+    caps::clear(None, caps::CapSet::Effective)?;
+    caps::clear(None, caps::CapSet::Permitted)?;
+    caps::clear(None, caps::CapSet::Inheritable)?;
+    nix::sys::prctl::set_no_new_privs().map_err(std::io::Error::from)?;
+    nix::sys::prctl::set_dumpable(false).map_err(std::io::Error::from)?;
+    confine::no_files_no_network()?;
+    confine::allow_only(&sys::allowed())
+}
+
+#[allow(clippy::print_stderr, reason = "the start-up line and the last words are this program's whole log")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+fn fail(what: &str, error: &dyn std::fmt::Display) -> ExitCode {
+    say(&format!("closedpaw-relay: {what}: {error}"));
+    ExitCode::FAILURE
+}
+
+async fn serve(descriptors: sys::Inherited) -> std::io::Result<()> {
+    let control = Rc::new(Packets::new(descriptors.control)?);
+    let to = pipe::Sender::from_owned_fd(descriptors.to_sandbox)?;
+    let from = pipe::Receiver::from_owned_fd(descriptors.from_sandbox)?;
+    let (channel, opener) = Channel::new(from, to, Mode::Client);
+    // Init may not open streams yet; one that does is hostile, and its channel ends.
+    let channel = channel.drive(|_stream| false);
+    tokio::select! {
+        () = channel => Err(std::io::Error::other("the sandbox has ended")),
+        result = judge(control, opener) => result,
+    }
+}
+
+/// Reports the start gate, then does as the judge grants.
+async fn judge(control: Rc<Packets>, opener: Opener) -> std::io::Result<()> {
+    let gate = tokio::time::timeout(START, gate(&opener)).await??;
+    control.send(&Record::Gate(gate).to_bytes(), &[]).await?;
+    let running = Rc::new(tokio::sync::Semaphore::new(MAX_WORK));
+    while let Some((bytes, descriptors)) = control.receive::<GRANT>().await? {
+        let grant = Grant::from_bytes(&bytes).map_err(std::io::Error::other)?;
+        let permit = Rc::clone(&running);
+        let (control, opener) = (Rc::clone(&control), opener.clone());
+        tokio::task::spawn_local(async move {
+            let Ok(_place) = permit.acquire().await else { return };
+            let work = work::Work::new(grant, descriptors, control);
+            work.run(&opener).await;
+        });
+    }
+    Ok(())
+}
+
+/// Asks init for its findings. What it says is checked for shape here and judged by the judge.
+async fn gate(opener: &Opener) -> std::io::Result<Gate> {
+    let ended = || std::io::Error::other("the sandbox gave no findings");
+    let mut stream = opener.open().await.ok_or_else(ended)?;
+    write_frame(&mut stream, Kind::Order, &[]).await?;
+    match read_frame(&mut stream).await? {
+        Some((Kind::Gate, bits)) => {
+            let bits = <[u8; 4]>::try_from(bits.as_slice()).map_err(|_| ended())?;
+            Ok(Gate(u32::from_be_bytes(bits)))
+        }
+        Some(_) | None => Err(ended()),
+    }
+}

@@ -1,0 +1,241 @@
+//! One piece of work: a client's stream, a stream of the channel, and the bounds of its grant.
+#![forbid(unsafe_code)]
+
+use crate::channel::{Opener, Stream, read_frame, write_frame};
+use closedpaw_descriptors::{Packets, sealed};
+use closedpaw_protocol::action::{self, Action, Effect, Stdin};
+use closedpaw_protocol::codec;
+use closedpaw_protocol::relay::{Grant, Record};
+use closedpaw_protocol::stream::{Exit, Kind, MAX_PAYLOAD};
+use closedpaw_protocol::{Digest, Sealed};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+/// How long a client has to say what was granted to it.
+const ORDER: Duration = Duration::from_secs(10);
+
+/// How long a killed program has to be gone before the work counts as ended without it.
+const KILLED: Duration = Duration::from_secs(1);
+
+/// The largest sealed input that is read into memory.
+const MAX_INPUT: u64 = 64 * 1024 * 1024;
+
+/// A granted piece of work and the descriptors that came with it.
+pub(super) struct Work {
+    grant: Grant,
+    descriptors: std::vec::IntoIter<OwnedFd>,
+    control: Rc<Packets>,
+    input: u64,
+    output: u64,
+    hash: blake3::Hasher,
+}
+
+/// What was granted, found to be what the client sent.
+struct Order {
+    bytes: Vec<u8>,
+    fixed: Option<Vec<u8>>,
+}
+
+impl Work {
+    pub(super) fn new(grant: Grant, descriptors: Vec<OwnedFd>, control: Rc<Packets>) -> Self {
+        Self {
+            grant,
+            descriptors: descriptors.into_iter(),
+            control,
+            input: 0,
+            output: 0,
+            hash: blake3::Hasher::new(),
+        }
+    }
+
+    /// Does the work and tells both the judge and the client how it ended; the judge first.
+    pub(super) async fn run(mut self, opener: &Opener) {
+        let Some(Ok(client)) = self.descriptors.next().map(client_stream) else {
+            return self.record(Exit::Mismatch).await;
+        };
+        let (mut from_client, mut to_client) = tokio::io::split(client);
+        let exit = match self.order(&mut from_client).await {
+            Some(order) => self.carry(order, opener, &mut from_client, &mut to_client).await,
+            None => Exit::Mismatch,
+        };
+        self.record(exit).await;
+        // The client may have gone; the judge knows how it ended.
+        drop(write_frame(&mut to_client, Kind::Exit, &exit.to_bytes()).await);
+    }
+
+    /// The client's first frame, if it is exactly what was granted.
+    async fn order(&mut self, client: &mut (impl AsyncRead + Unpin)) -> Option<Order> {
+        let frame = tokio::time::timeout(ORDER, read_frame(client)).await.ok()?.ok()??;
+        let (Kind::Order, bytes) = frame else { return None };
+        if action::digest(&bytes) != self.grant.action {
+            return None;
+        }
+        let action: Action = codec::decode(&bytes).ok()?;
+        let fixed = match (&action.effect, action.effect.sealed()) {
+            (_, Some(claim)) => Some(read_sealed(self.descriptors.next()?, claim)?),
+            (Effect::Exec { stdin: Stdin::Live, .. }, None) => None,
+            (_, None) => Some(Vec::new()),
+        };
+        Some(Order { bytes, fixed })
+    }
+
+    async fn carry(
+        &mut self,
+        order: Order,
+        opener: &Opener,
+        from_client: &mut ReadHalf<UnixStream>,
+        to_client: &mut WriteHalf<UnixStream>,
+    ) -> Exit {
+        let Some(stream) = opener.open().await else { return Exit::SandboxGone };
+        let (mut from_init, mut to_init) = tokio::io::split(stream);
+        if write_frame(&mut to_init, Kind::Order, &order.bytes).await.is_err() {
+            return Exit::SandboxGone;
+        }
+        let until = Instant::now() + Duration::from_secs(u64::from(self.grant.seconds));
+        let mut input = 0;
+        let exit = tokio::select! {
+            biased;
+            exit = self.output(&mut from_init, to_client) => exit,
+            () = feed(order.fixed, from_client, &mut to_init, &mut input) => None,
+            () = tokio::time::sleep_until(until) => Some(Exit::Timeout),
+        };
+        self.input = input;
+        match exit {
+            Some(exit @ (Exit::Status(_) | Exit::Signal(_) | Exit::NotStarted(_) | Exit::SandboxGone)) => {
+                exit
+            }
+            Some(exit @ (Exit::Timeout | Exit::OutputLimit | Exit::Mismatch)) => {
+                end(&mut from_init, &mut to_init).await;
+                exit
+            }
+            None => {
+                end(&mut from_init, &mut to_init).await;
+                Exit::Signal(9)
+            }
+        }
+    }
+
+    /// Carries output to the client until the work ends; `None` if the client has gone.
+    async fn output(
+        &mut self,
+        from_init: &mut ReadHalf<Stream>,
+        to_client: &mut WriteHalf<UnixStream>,
+    ) -> Option<Exit> {
+        loop {
+            let Ok(Some((kind, payload))) = read_frame(from_init).await else {
+                return Some(Exit::SandboxGone);
+            };
+            match kind {
+                Kind::Stdout | Kind::Stderr => {}
+                Kind::Exit => return Some(init_exit(&payload)),
+                // Anything else is not init's to say.
+                Kind::Order | Kind::Stdin | Kind::StdinEnd | Kind::Signal | Kind::Resize | Kind::Gate => {
+                    return Some(Exit::SandboxGone);
+                }
+            }
+            let room = usize::try_from(self.grant.output.saturating_sub(self.output)).unwrap_or(usize::MAX);
+            let fits = payload.get(..room).unwrap_or(&payload);
+            self.output += fits.len() as u64;
+            self.hash.update(fits);
+            if !fits.is_empty() && write_frame(to_client, kind, fits).await.is_err() {
+                return None;
+            }
+            if fits.len() < payload.len() {
+                return Some(Exit::OutputLimit);
+            }
+        }
+    }
+
+    async fn record(&self, exit: Exit) {
+        let digest = Digest(*self.hash.finalize().as_bytes());
+        let record =
+            Record::Ended { work: self.grant.work, exit, input: self.input, output: self.output, digest };
+        // Without a judge the relay ends by itself.
+        drop(self.control.send(&record.to_bytes(), &[]).await);
+    }
+}
+
+/// An exit that init may report; what only the relay can know would be a lie from it.
+fn init_exit(payload: &[u8]) -> Exit {
+    match Exit::from_bytes(payload) {
+        Ok(exit @ (Exit::Status(_) | Exit::Signal(_) | Exit::NotStarted(_))) => exit,
+        Ok(Exit::Timeout | Exit::OutputLimit | Exit::Mismatch | Exit::SandboxGone) | Err(_) => {
+            Exit::SandboxGone
+        }
+    }
+}
+
+/// Gives the program its input and the client's signals, and returns when the client has gone.
+async fn feed(
+    fixed: Option<Vec<u8>>,
+    client: &mut (impl AsyncRead + Unpin),
+    init: &mut (impl AsyncWrite + Unpin),
+    count: &mut u64,
+) {
+    let live = fixed.is_none();
+    if let Some(fixed) = fixed {
+        for part in fixed.chunks(MAX_PAYLOAD) {
+            if write_frame(init, Kind::Stdin, part).await.is_err() {
+                return std::future::pending().await;
+            }
+            *count += part.len() as u64;
+        }
+        drop(write_frame(init, Kind::StdinEnd, &[]).await);
+    }
+    while let Ok(Some((kind, payload))) = read_frame(client).await {
+        let passed = match kind {
+            Kind::Stdin | Kind::StdinEnd if live => true,
+            Kind::Signal => payload.len() == 1,
+            Kind::Stdin
+            | Kind::StdinEnd
+            | Kind::Order
+            | Kind::Resize
+            | Kind::Stdout
+            | Kind::Stderr
+            | Kind::Exit
+            | Kind::Gate => false,
+        };
+        if !passed {
+            return;
+        }
+        if kind == Kind::Stdin {
+            *count += payload.len() as u64;
+        }
+        if write_frame(init, kind, &payload).await.is_err() {
+            // The program has ended or init has; the other half of the stream says which.
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Kills the program and waits a moment for init to say that it is gone.
+async fn end(from_init: &mut (impl AsyncRead + Unpin), to_init: &mut (impl AsyncWrite + Unpin)) {
+    if write_frame(to_init, Kind::Signal, &[9]).await.is_err() {
+        return;
+    }
+    let gone =
+        async { while let Ok(Some((Kind::Stdout | Kind::Stderr, _))) = read_frame(from_init).await {} };
+    // Past this the sandbox is beyond helping; its session will be closed, and it with it.
+    drop(tokio::time::timeout(KILLED, gone).await);
+}
+
+fn client_stream(descriptor: OwnedFd) -> io::Result<UnixStream> {
+    let stream = std::os::unix::net::UnixStream::from(descriptor);
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+fn read_sealed(descriptor: OwnedFd, claim: Sealed) -> Option<Vec<u8>> {
+    if claim.length > MAX_INPUT || !sealed::is_sealed(&descriptor, claim.length) {
+        return None;
+    }
+    let mut content = Vec::new();
+    File::from(descriptor).take(claim.length).read_to_end(&mut content).ok()?;
+    (content.len() as u64 == claim.length && Digest::of(&content) == claim.digest).then_some(content)
+}

@@ -1,0 +1,4 @@
+//! End-to-end tests, doubles and benchmarks.
+#![forbid(unsafe_code)]
+
+pub mod scripted;
