@@ -61,12 +61,12 @@ async fn main() {
     for seed in 0..folders {
         let folder = Folder::random(seed);
         let wanted = folder.lines().to_string();
-        right += u64::from(asked(&model, &mut dial, folder, QUESTION, &wanted, verbose).await);
+        right += u64::from(asked(&model, &mut dial, folder, QUESTION, &wanted, verbose, seed).await);
     }
     println!("flagship: {right} of {folders}, {:.1} s each", begun.elapsed().as_secs_f64() / folders as f64);
     let mut right = 0;
     for (question, wanted) in OTHERS {
-        right += u64::from(asked(&model, &mut dial, Folder::known(), question, wanted, true).await);
+        right += u64::from(asked(&model, &mut dial, Folder::known(), question, wanted, true, 0).await);
     }
     println!("others: {right} of {}", OTHERS.len());
 }
@@ -78,8 +78,11 @@ async fn asked(
     question: &str,
     wanted: &str,
     verbose: bool,
+    seed: u64,
 ) -> bool {
-    let mut conversation = Conversation::new(model.clone(), *b"0123456789abcdef", Limits::default());
+    let random = seed.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(17);
+    let random = (u128::from(random) << 64 | u128::from(!random)).to_ne_bytes();
+    let mut conversation = Conversation::new(model.clone(), random, Limits::default());
     let mut hands = Memory { folder, log: Vec::new() };
     let answer = conversation.ask(question, dial, &mut hands, &mut Silent).await;
     let text = answer.map(|answer| answer.text).unwrap_or_else(|error| format!("ERROR {error}"));
@@ -137,8 +140,18 @@ impl Folder {
     /// Two to seven files of up to 60 lines, some of them in a folder.
     fn random(seed: u64) -> Self {
         const NAMES: [&str; 12] = [
-            "a.txt", "README.md", "main.rs", "data.csv", "notes/2024.txt", "notes/ideas.md", "Makefile",
-            "src/lib.rs", "test.py", "index.html", "poem.txt", "src/util/hash.c",
+            "a.txt",
+            "README.md",
+            "main.rs",
+            "data.csv",
+            "notes/2024.txt",
+            "notes/ideas.md",
+            "Makefile",
+            "src/lib.rs",
+            "test.py",
+            "index.html",
+            "poem.txt",
+            "src/util/hash.c",
         ];
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = |below: u64| {

@@ -18,7 +18,13 @@ use std::process::ExitCode;
 )]
 struct Arguments {
     /// The daemon's socket.
-    #[arg(long, global = true, env = "CLOSEDPAW_SOCKET", value_name = "PATH", default_value = "/run/closedpaw/closedpawd.sock")]
+    #[arg(
+        long,
+        global = true,
+        env = "CLOSEDPAW_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/closedpaw/closedpawd.sock"
+    )]
     socket: PathBuf,
     /// Print JSON where the command reads something.
     #[arg(long, global = true)]
@@ -30,7 +36,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Ask the assistant; it may use tools in a sandbox.
-    #[command(after_help = "Example:\n  closedpawctl ask \"What does this project do?\" --workspace ~/src/project")]
+    #[command(
+        after_help = "Example:\n  closedpawctl ask \"What does this project do?\" --workspace ~/src/project"
+    )]
     Ask(ask::Ask),
     /// Run a command in a sandbox, without a model; its exit status is passed through.
     #[command(after_help = "Example:\n  closedpawctl run -- wc -l README.md")]
@@ -45,7 +53,10 @@ enum Command {
     #[command(subcommand, after_help = "Example:\n  closedpawctl sandbox list")]
     Sandbox(commands::sandbox::Word),
     /// Keys: make yours, enrol it, list and revoke.
-    #[command(subcommand, after_help = "Example:\n  closedpawctl key generate\n  sudo closedpawctl key enroll --name anna --uid 1000 --public HEX")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  closedpawctl key generate\n  sudo closedpawctl key enroll --name anna --uid 1000 --public HEX"
+    )]
     Key(commands::key::Word),
     /// Policy: check files, explain a decision, run tables of cases.
     #[command(subcommand, after_help = "Example:\n  closedpawctl policy explain exec -- rm -rf /workspace")]

@@ -35,7 +35,12 @@ impl Failure {
 
     /// The connection broke off.
     pub fn lost(cause: impl fmt::Display) -> Self {
-        Self::new("daemon-lost", 69, format!("the daemon's connection ended: {cause}"), "look at its journal: journalctl -u closedpawd")
+        Self::new(
+            "daemon-lost",
+            69,
+            format!("the daemon's connection ended: {cause}"),
+            "look at its journal: journalctl -u closedpawd",
+        )
     }
 
     /// A file of the person's.

@@ -52,6 +52,7 @@ pub fn generate() -> Result<KeyId, Failure> {
     }
     let key = fresh_key()?;
     let seed = KeyId(key.to_bytes());
-    places::write_private(&path, format!("{seed}\n").as_bytes()).map_err(|error| Failure::file(&path, error))?;
+    places::write_private(&path, format!("{seed}\n").as_bytes())
+        .map_err(|error| Failure::file(&path, error))?;
     Ok(key_id(&key))
 }

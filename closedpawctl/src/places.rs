@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 fn xdg(variable: &str, otherwise: &str) -> PathBuf {
     let base = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = base.unwrap_or_else(|| std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")).join(otherwise));
+    let base =
+        base.unwrap_or_else(|| std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")).join(otherwise));
     base.join("closedpaw")
 }
 

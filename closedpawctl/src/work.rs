@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 /// How often an action is asked for again because the policy changed meanwhile.
 const CHANGES: usize = 5;
@@ -80,7 +81,8 @@ async fn ask(
         Ok((Reply::Pending(question), _)) => Ok(Asked::Pending(question)),
         Ok(_) => Err(Unanswered::Lost(Failure::lost("another answer than to an action"))),
         Err(Unanswered::Refused(Refusal { code: ErrorCode::PolicyChanged, detail })) => {
-            seat.revision = detail.parse().map_err(|_| Unanswered::Refused(ErrorCode::PolicyChanged.into()))?;
+            seat.revision =
+                detail.parse().map_err(|_| Unanswered::Refused(ErrorCode::PolicyChanged.into()))?;
             Ok(Asked::Again)
         }
         Err(unanswered) => Err(unanswered),
@@ -88,11 +90,19 @@ async fn ask(
 }
 
 /// Waits for the answer: the approval to name, or none where the policy changed and everything is asked anew.
-async fn decided(connection: &mut Connection, seat: &mut Seat, id: ApprovalId) -> Result<Option<ApprovalId>, Unanswered> {
+async fn decided(
+    connection: &mut Connection,
+    seat: &mut Seat,
+    id: ApprovalId,
+) -> Result<Option<ApprovalId>, Unanswered> {
     loop {
         match connection.event().await.map_err(Unanswered::Lost)? {
             Event::Decided { id: about, granted } if about == id => {
-                return if granted { Ok(Some(id)) } else { Err(Unanswered::Refused(ErrorCode::AnsweredNo.into())) };
+                return if granted {
+                    Ok(Some(id))
+                } else {
+                    Err(Unanswered::Refused(ErrorCode::AnsweredNo.into()))
+                };
             }
             Event::Policy { revision } => {
                 seat.revision = revision;
@@ -124,32 +134,43 @@ impl Running {
 
     /// Its two directions, for those who feed it while it speaks.
     pub fn split(self) -> (Listening, Feeding) {
-        (Listening(self.read), Feeding(self.write))
+        let (tell, said) = mpsc::channel(16);
+        tokio::task::spawn_local(listen(self.read, tell));
+        (Listening(said), Feeding(self.write))
     }
 }
 
 /// Hears what the program says.
-pub struct Listening(ReadHalf<UnixStream>);
+pub struct Listening(mpsc::Receiver<Said>);
 
 impl Listening {
-    /// The next thing; an end without an exit means that the sandbox has gone.
+    /// The next thing; an end without an exit means that the sandbox has gone. Cancel-safe.
     pub async fn next(&mut self) -> Said {
-        self.read().await.unwrap_or(Said::Exit(Exit::SandboxGone))
+        self.0.recv().await.unwrap_or(Said::Exit(Exit::SandboxGone))
     }
+}
 
-    async fn read(&mut self) -> io::Result<Said> {
-        let mut header = [0; stream::HEADER];
-        self.0.read_exact(&mut header).await?;
-        let (kind, length) = stream::parse_header(header).map_err(io::Error::other)?;
-        let mut payload = vec![0; length];
-        self.0.read_exact(&mut payload).await?;
-        match kind {
-            Kind::Stdout => Ok(Said::Stdout(payload)),
-            Kind::Stderr => Ok(Said::Stderr(payload)),
-            Kind::Exit => Ok(Said::Exit(Exit::from_bytes(&payload).map_err(io::Error::other)?)),
-            Kind::Order | Kind::Stdin | Kind::StdinEnd | Kind::Signal | Kind::Resize | Kind::Gate => {
-                Err(io::ErrorKind::InvalidData.into())
-            }
+async fn listen(mut from: ReadHalf<UnixStream>, tell: mpsc::Sender<Said>) {
+    while let Ok(said) = read(&mut from).await {
+        let over = matches!(said, Said::Exit(_));
+        if tell.send(said).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+async fn read(from: &mut ReadHalf<UnixStream>) -> io::Result<Said> {
+    let mut header = [0; stream::HEADER];
+    from.read_exact(&mut header).await?;
+    let (kind, length) = stream::parse_header(header).map_err(io::Error::other)?;
+    let mut payload = vec![0; length];
+    from.read_exact(&mut payload).await?;
+    match kind {
+        Kind::Stdout => Ok(Said::Stdout(payload)),
+        Kind::Stderr => Ok(Said::Stderr(payload)),
+        Kind::Exit => Ok(Said::Exit(Exit::from_bytes(&payload).map_err(io::Error::other)?)),
+        Kind::Order | Kind::Stdin | Kind::StdinEnd | Kind::Signal | Kind::Resize | Kind::Gate => {
+            Err(io::ErrorKind::InvalidData.into())
         }
     }
 }

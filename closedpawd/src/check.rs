@@ -22,7 +22,10 @@ pub fn run(paths: &Paths) -> ExitCode {
     report("kernel", check_kernel(&kernel).map(|()| kernel).map_err(|error| vec![error.to_string()]));
     report("policy", InForce::load(&paths.etc()).map(|policy| summary(&policy)));
     report("keys", keys(paths));
-    report("account", crate::accounts::judge().map(|found| found.uid.to_string()).map_err(|e| vec![e.to_string()]));
+    report(
+        "account",
+        crate::accounts::judge().map(|found| found.uid.to_string()).map_err(|e| vec![e.to_string()]),
+    );
     report("runtime", Pin::load(paths).map(|pin| pin.to_string()).map_err(|error| vec![error.to_string()]));
     let limits = available_limits();
     tracing::info!("limits: {}", if limits.is_empty() { "none here".to_owned() } else { limits.join(", ") });
@@ -32,7 +35,12 @@ pub fn run(paths: &Paths) -> ExitCode {
 fn summary(policy: &InForce) -> String {
     policy.warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
     let profiles: Vec<&str> = policy.profiles.keys().map(String::as_str).collect();
-    format!("{} rules, profiles {}, revision {}", policy.policy.len(), profiles.join(", "), policy.revision.short())
+    format!(
+        "{} rules, profiles {}, revision {}",
+        policy.policy.len(),
+        profiles.join(", "),
+        policy.revision.short()
+    )
 }
 
 fn keys(paths: &Paths) -> Result<String, Vec<String>> {

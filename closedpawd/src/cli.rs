@@ -68,7 +68,8 @@ pub fn main() -> ExitCode {
 
 /// Log lines go to standard error, which under systemd is the journal.
 fn journal(judge: bool) {
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
     let subscriber = if std::env::var_os("JOURNAL_STREAM").is_some() || judge {
         // The judge has no clock that anybody set for it; the journal stamps its lines.
         tracing::subscriber::set_global_default(subscriber.without_time().finish())

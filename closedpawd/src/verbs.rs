@@ -135,7 +135,10 @@ impl Verb {
             },
             2 => Self::Signal { signal: u8::from_be_bytes(fields.take()?) },
             3 => Self::Remove,
-            4 => Self::Mount { uid: u32::from_be_bytes(fields.take()?), bytes: u64::from_be_bytes(fields.take()?) },
+            4 => Self::Mount {
+                uid: u32::from_be_bytes(fields.take()?),
+                bytes: u64::from_be_bytes(fields.take()?),
+            },
             5 => Self::Unmount,
             6 => Self::Relay,
             _ => return Err(BadVerb),

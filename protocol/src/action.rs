@@ -329,9 +329,12 @@ impl Effect {
                 ("diff", diff.to_string()),
                 ("paths", paths.join("\n")),
             ],
-            Self::Mount { path, writable } => vec![("path", path.clone()), ("writable", writable.to_string())],
+            Self::Mount { path, writable } => {
+                vec![("path", path.clone()), ("writable", writable.to_string())]
+            }
             Self::Fetch { method, scheme, host, port, path, headers, body } => {
-                let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+                let headers: Vec<_> =
+                    headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
                 let mut words =
                     vec![("method", method.clone()), ("url", format!("{scheme}://{host}:{port}{path}"))];
                 words.push(("headers", headers.join("\n")));
@@ -372,7 +375,12 @@ impl Effect {
 }
 
 /// Word by word, so that where one argument ends and the next begins is never in doubt.
-fn exec_words(argv: &[String], cwd: &str, env: &[(String, String)], stdin: &Stdin) -> Vec<(&'static str, String)> {
+fn exec_words(
+    argv: &[String],
+    cwd: &str,
+    env: &[(String, String)],
+    stdin: &Stdin,
+) -> Vec<(&'static str, String)> {
     let mut words: Vec<_> = argv.iter().map(|word| ("argv", word.clone())).collect();
     words.push(("cwd", cwd.to_owned()));
     words.extend(env.iter().map(|(name, value)| ("env", format!("{name}={value}"))));

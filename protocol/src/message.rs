@@ -82,6 +82,7 @@ pub struct Answer {
 }
 
 /// What a client asks for.
+#[allow(clippy::large_enum_variant, reason = "made once, sent, dropped; a box would be one allocation more")]
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
     /// Do something. With a stream's descriptor first, then the sealed inputs the effect names.
@@ -131,6 +132,7 @@ pub enum Request {
 }
 
 /// Whatever the daemon sends after its welcome.
+#[allow(clippy::large_enum_variant, reason = "made once, sent, dropped; a box would be one allocation more")]
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Outgoing {
     /// The answer to the statement of that number.

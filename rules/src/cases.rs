@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::action_words::{hypothetical, parse_action_words};
-use crate::problem::{Code, Problem, SourceFile, show};
+use crate::problem::{Code, Problem, SourceFile, show, visible};
 use crate::read::{Reader, Table, Value};
 use crate::vocabulary::{Argument, Grounded, Role, Word};
 use crate::{Approval, Decision, Policy, Query, Subject, decide};
@@ -96,7 +96,7 @@ impl CaseResult {
 impl fmt::Display for CaseResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = |rule: Option<&str>| rule.map(|rule| format!(" by {}", show(rule))).unwrap_or_default();
-        let words: Vec<String> = self.words.iter().map(|word| word.escape_debug().to_string()).collect();
+        let words: Vec<String> = self.words.iter().map(|word| visible(word.chars())).collect();
         let outcome = if self.passed() { "ok" } else { "FAILED" };
         write!(f, "{outcome} {}: {} [{}]: ", self.place, self.name, words.join(" "))?;
         write!(f, "{}{}", self.decision.verdict.name(), by(self.decision.rule.as_deref()))?;

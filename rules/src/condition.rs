@@ -12,6 +12,7 @@ use crate::paths::{self, PathPattern};
 use crate::pattern::{Argv, Pattern};
 use crate::vocabulary::{ActionKind, Bits, Word};
 use closedpaw_protocol::{Effect, Stdin};
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 macro_rules! fields {
@@ -194,7 +195,9 @@ impl Condition {
         let subject = &facts.query.subject;
         match &self.test {
             Test::Argv(lines) => {
-                matches!(facts.effect(), Effect::Exec { argv, .. } if lines.iter().any(|one| one.matches(argv)))
+                let Effect::Exec { argv, .. } = facts.effect() else { return false };
+                let touches = || lines.iter().any(|line| line.touches(argv));
+                reading.of(|| lines.iter().any(|line| line.matches(argv)), touches)
             }
             Test::Paths(patterns) => {
                 let all = self.paths(facts);
@@ -212,7 +215,10 @@ impl Condition {
             Test::Ports(ranges) => {
                 port(facts.effect()).is_some_and(|port| ranges.iter().any(|one| one.contains(&port)))
             }
-            Test::Texts(patterns) => self.text(facts).is_some_and(|text| any_matches(patterns, text)),
+            Test::Texts(patterns) => self.text(facts).is_some_and(|text| {
+                let touches = || any_matches(patterns, text) || any_matches(patterns, &self.usual_case(text));
+                reading.of(|| any_matches(patterns, text), touches)
+            }),
             Test::Names(patterns) => reading.of(
                 || variables(facts.effect()).all(|name| any_matches(patterns, name)),
                 || variables(facts.effect()).any(|name| any_matches(patterns, name)),
@@ -232,6 +238,17 @@ impl Condition {
                 let sources = if self.field == Field::Private { facts.private } else { facts.untrusted };
                 test.met(sources, reading)
             }
+        }
+    }
+
+    /// A text as the other side may understand it, where the other side may not care for case.
+    fn usual_case<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.field == Field::Method {
+            text.to_ascii_uppercase().into()
+        } else if self.field == Field::Scheme {
+            text.to_ascii_lowercase().into()
+        } else {
+            text.into()
         }
     }
 

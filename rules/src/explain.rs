@@ -103,11 +103,18 @@ fn unmet(condition: &Condition, facts: &Facts<'_>) -> Unmet {
     Unmet { key: condition.field.name(), wanted: wanted(condition), found: found(condition, facts) }
 }
 
+/// The most alternatives that are named; more are counted.
+const NAMED: usize = 6;
+
 fn any_of<T: fmt::Display>(all: &[T]) -> String {
     if all.is_empty() {
         return "none".to_owned();
     }
-    all.iter().map(|one| show(&one.to_string())).collect::<Vec<_>>().join(" or ")
+    let mut named: Vec<String> = all.iter().take(NAMED).map(|one| show(&one.to_string())).collect();
+    if all.len() > NAMED {
+        named.push(format!("one of {} more", all.len() - NAMED));
+    }
+    named.join(" or ")
 }
 
 fn names<W: Word>(bits: Bits, index: fn(W) -> usize) -> String {
@@ -220,8 +227,9 @@ impl fmt::Display for Explanation {
                 }
             }
         }
-        for network in &self.decision.denied_addresses {
-            writeln!(f, "  wherever the name leads, not to {network}")?;
+        let denied: Vec<String> = self.decision.denied_addresses.iter().map(ToString::to_string).collect();
+        if !denied.is_empty() {
+            writeln!(f, "  wherever the name leads, not to {}", denied.join(", "))?;
         }
         let (about, others): (Vec<_>, Vec<_>) =
             self.rules.iter().partition(|report| report.outcome != Outcome::OtherAction);

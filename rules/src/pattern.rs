@@ -123,6 +123,29 @@ impl Argv {
         enough && self.words.iter().zip(argv).all(|(pattern, word)| pattern.matches(word))
     }
 
+    /// Whether this line may be one of those meant: a program is the same by its name and by its path.
+    pub(crate) fn touches(&self, argv: &[String]) -> bool {
+        let (Some(pattern), Some((program, words))) = (self.words.first(), argv.split_first()) else {
+            return self.matches(argv);
+        };
+        let by_name = match pattern {
+            Pattern::Literal(literal) => last_part(literal) == last_part(program),
+            Pattern::Prefix(_) | Pattern::Suffix(_) | Pattern::Any => pattern.matches(last_part(program)),
+        };
+        let enough = if self.rest { argv.len() >= self.words.len() } else { argv.len() == self.words.len() };
+        let same = |(pattern, word): (&Pattern, &String)| pattern.matches(word);
+        enough && (by_name || pattern.matches(program)) && self.words.iter().skip(1).zip(words).all(same)
+    }
+
+    /// Whether every command line the other touches is touched here.
+    pub(crate) fn touches_all(&self, other: &Self) -> bool {
+        let mut by_name = other.clone();
+        if let Some(Pattern::Literal(program)) = by_name.words.first_mut() {
+            *program = last_part(program).into();
+        }
+        self.covers(other) && self.covers(&by_name)
+    }
+
     /// Whether every command line the other matches is matched here.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let lengths = if self.rest {
@@ -132,6 +155,10 @@ impl Argv {
         };
         lengths && self.words.iter().zip(&other.words).all(|(one, two)| one.covers(two))
     }
+}
+
+fn last_part(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
 }
 
 impl fmt::Display for Argv {

@@ -131,11 +131,23 @@ const SHOWN: usize = 60;
 
 /// Foreign text as a message may repeat it: escaped, cut, between backticks.
 pub(crate) fn show(text: &str) -> String {
-    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    let mut shown = visible(text.chars().take(SHOWN));
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
     format!("`{shown}`")
+}
+
+/// Foreign text without anything that steers a terminal or hides; a backslash is doubled, so that nothing is ambiguous.
+pub(crate) fn visible(text: impl Iterator<Item = char>) -> String {
+    let mut shown = String::new();
+    for letter in text {
+        match letter {
+            '"' | '\'' => shown.push(letter),
+            letter => shown.extend(letter.escape_debug()),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]

@@ -101,8 +101,11 @@ impl Rule {
         self.hosts().iter().filter(move |_| others_hold).filter_map(HostPattern::network)
     }
 
-    /// The programs this rule can match, if each of its command lines begins with a literal.
+    /// The programs this rule can match, if it takes the first word at its letter and names them all.
     fn programs(&self) -> Option<impl Iterator<Item = &str>> {
+        if !matches!(self.speech, Speech::Allow(_)) {
+            return None;
+        }
         let lines = self
             .conditions
             .iter()
@@ -127,7 +130,7 @@ impl Rule {
 struct Index {
     /// Those that must be looked at.
     open: Vec<u32>,
-    /// Those that can match one program only: every command line of theirs begins with a literal.
+    /// Every `allow` that can match some programs only: its command lines begin with literals, which it takes as they are.
     by_program: BTreeMap<Box<str>, Vec<u32>>,
 }
 

@@ -1,6 +1,7 @@
 //! What a rule says to the person, with what the session has read filled in.
 #![forbid(unsafe_code)]
 
+use crate::problem::visible;
 use closedpaw_protocol::{Label, Source};
 
 /// A checked template.
@@ -53,11 +54,8 @@ pub(crate) fn sources(all: &[Source]) -> String {
     if all.is_empty() {
         return "nothing".to_owned();
     }
-    let mut named: Vec<String> = all
-        .iter()
-        .take(NAMED)
-        .map(|source| source.to_string().chars().take(80).flat_map(char::escape_debug).collect())
-        .collect();
+    let mut named: Vec<String> =
+        all.iter().take(NAMED).map(|source| visible(source.to_string().chars().take(80))).collect();
     if all.len() > NAMED {
         named.push(format!("{} more", all.len() - NAMED));
     }

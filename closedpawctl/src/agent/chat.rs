@@ -173,7 +173,11 @@ mod tests {
     fn refusals_are_told_apart() {
         let no_tools = |words: &str| TurnError::NoTools { status: 400, words: words.into() };
         for (status, body, wanted) in [
-            (503, r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#, TurnError::Loading),
+            (
+                503,
+                r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#,
+                TurnError::Loading,
+            ),
             (503, r#"{"error":"server busy"}"#, TurnError::Busy),
             (429, r#"{"error":"slow down"}"#, TurnError::Busy),
             (400, r#"{"error":"x does not support tools"}"#, no_tools("x does not support tools")),

@@ -10,7 +10,8 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope,
 };
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
 };
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -44,19 +45,30 @@ fn landlock() -> Result<(), Box<dyn std::error::Error>> {
         .scope(Scope::from_all(FLOOR))?
         .create()?
         .restrict_self()?;
-    if status.ruleset == RulesetStatus::FullyEnforced { Ok(()) } else { Err("Landlock is only partly enforced".into()) }
+    if status.ruleset == RulesetStatus::FullyEnforced {
+        Ok(())
+    } else {
+        Err("Landlock is only partly enforced".into())
+    }
 }
 
 fn filter() -> Result<BpfProgram, Box<dyn std::error::Error>> {
     let equals = |argument, value: i32| {
-        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(value.cast_unsigned()))
+        SeccompCondition::new(
+            argument,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            u64::from(value.cast_unsigned()),
+        )
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
-    let stream = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
-    rules.insert(
-        libc::SYS_socketpair,
-        vec![SeccompRule::new(vec![equals(0, libc::AF_UNIX)?, equals(1, stream)?])?],
-    );
+    let stream = SeccompCondition::new(
+        1,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(SOCKET_TYPE),
+        u64::from(libc::SOCK_STREAM.cast_unsigned()),
+    )?;
+    rules.insert(libc::SYS_socketpair, vec![SeccompRule::new(vec![equals(0, libc::AF_UNIX)?, stream])?]);
     // Non-blocking mode is the only thing it may change about a descriptor; a terminal's calls are not among these.
     rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(vec![equals(1, FIONBIO)?])?]);
     // New memory is never executable.
@@ -70,9 +82,13 @@ fn filter() -> Result<BpfProgram, Box<dyn std::error::Error>> {
     };
     rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![not_executable(2)?])?]);
     rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![not_executable(2)?])?]);
-    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?;
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?;
     Ok(filter.try_into()?)
 }
+
+/// The bits of a socket's type that are not flags (socket(2)).
+const SOCKET_TYPE: u64 = 0xf;
 
 /// `FIONBIO` of asm-generic/ioctls.h.
 const FIONBIO: i32 = 0x5421;

@@ -73,7 +73,8 @@ impl Conversation {
         self.spent.check(&self.limits)?;
         let question = defang(question);
         let ports = Ports { dial, hands, voice };
-        let mut asking = Asking::new(&self.model, &self.boundary, &self.limits, &self.history, &mut self.spent, ports);
+        let mut asking =
+            Asking::new(&self.model, &self.boundary, &self.limits, &self.history, &mut self.spent, ports);
         let done = match self.model.mode {
             Mode::Steps => stepwise::ask(&mut asking, &question).await,
             Mode::Native => native::ask(&mut asking, &question).await,

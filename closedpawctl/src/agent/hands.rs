@@ -112,4 +112,3 @@ impl Hands for Daemon {
         }
     }
 }
-

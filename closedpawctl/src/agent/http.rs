@@ -123,7 +123,11 @@ const MAX_HEADERS: usize = 64;
 const MAX_HEAD: usize = 64 << 10;
 
 /// Dials within the time for it.
-pub async fn connect(dial: &mut impl Dial, endpoint: usize, within: Duration) -> Result<BoxStream, HttpError> {
+pub async fn connect(
+    dial: &mut impl Dial,
+    endpoint: usize,
+    within: Duration,
+) -> Result<BoxStream, HttpError> {
     match tokio::time::timeout(within, dial.dial(endpoint)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(DialError::TimedOut)) | Err(_) => Err(HttpError::Slow(Stage::Connect)),

@@ -53,13 +53,7 @@ pub struct Guards {
 
 impl Default for Guards {
     fn default() -> Self {
-        Self {
-            line: 8 << 20,
-            arguments: 1 << 20,
-            calls: 16,
-            response: 32 << 20,
-            document: 4 << 20,
-        }
+        Self { line: 8 << 20, arguments: 1 << 20, calls: 16, response: 32 << 20, document: 4 << 20 }
     }
 }
 

@@ -37,7 +37,9 @@ pub fn main(link: OwnedFd, daemon: Option<OwnedFd>) -> ExitCode {
         let code = if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         console.say(match result {
             Ok(()) => ToConsole::Done,
-            Err(Failure { code, cause, next, exit }) => ToConsole::Failed { code: code.to_owned(), cause, next, exit },
+            Err(Failure { code, cause, next, exit }) => {
+                ToConsole::Failed { code: code.to_owned(), cause, next, exit }
+            }
         });
         drop(console);
         // Everything that was said goes out before the end does.
@@ -94,7 +96,12 @@ fn no_model(error: discover::NoModel) -> Failure {
 
 fn no_answer(error: AskError) -> Failure {
     let exit = if error == AskError::Stopped { 130 } else { 69 };
-    Failure::new("no-answer", exit, error.to_string(), "look at the model's server, or try another model: --model-url, --model")
+    Failure::new(
+        "no-answer",
+        exit,
+        error.to_string(),
+        "look at the model's server, or try another model: --model-url, --model",
+    )
 }
 
 /// Says things to the console, in order, without waiting.
@@ -168,12 +175,18 @@ impl Voice for Console {
 fn note_text(note: &Note) -> String {
     match note {
         Note::Loading { label } => format!("{label} is still loading its model"),
-        Note::CloudModelSkipped { label, model } => format!("{label}: {model} runs elsewhere and was left alone"),
+        Note::CloudModelSkipped { label, model } => {
+            format!("{label}: {model} runs elsewhere and was left alone")
+        }
         Note::StepsInstead => "this model cannot call tools by itself; it is led step by step".to_owned(),
         Note::OutputCut { bytes, kept } => format!("the model saw {kept} of {bytes} bytes of that output"),
-        Note::HistoryDropped { exchanges } => format!("{exchanges} earlier questions were left out to make room"),
+        Note::HistoryDropped { exchanges } => {
+            format!("{exchanges} earlier questions were left out to make room")
+        }
         Note::ToolFailed { call, failure } => format!("{call}: {failure}"),
-        Note::BadCall { reason } => format!("the model asked for a tool in a way that makes no sense: {reason}"),
+        Note::BadCall { reason } => {
+            format!("the model asked for a tool in a way that makes no sense: {reason}")
+        }
         Note::AnswerCut => "the answer was cut off at its length limit".to_owned(),
         Note::Retrying => "the model's server failed and is asked again".to_owned(),
     }
@@ -212,4 +225,3 @@ fn stream_of(socket: OwnedFd) -> std::io::Result<BoxStream> {
     stream.set_nonblocking(true)?;
     Ok(Box::new(tokio::net::UnixStream::from_std(stream)?))
 }
-

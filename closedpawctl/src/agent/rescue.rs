@@ -36,7 +36,8 @@ fn bodies(text: &str) -> Option<Vec<&str>> {
     let mut rest = text;
     while !rest.is_empty() {
         // Some models end with the text and never close the last tag.
-        let (body, after) = rest.strip_prefix(OPEN).map(|rest| rest.split_once(CLOSE).unwrap_or((rest, "")))?;
+        let (body, after) =
+            rest.strip_prefix(OPEN).map(|rest| rest.split_once(CLOSE).unwrap_or((rest, "")))?;
         bodies.push(body);
         rest = after.trim_start();
     }

@@ -121,7 +121,11 @@ pub(super) fn limits() -> Limits {
         loading: later,
         pause: Duration::from_millis(1),
     };
-    Limits { timeouts, guards: Guards { response: 1 << 20, line: 1 << 18, ..Guards::default() }, ..Limits::default() }
+    Limits {
+        timeouts,
+        guards: Guards { response: 1 << 20, line: 1 << 18, ..Guards::default() },
+        ..Limits::default()
+    }
 }
 
 /// Limits under which nothing may wait.

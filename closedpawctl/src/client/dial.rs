@@ -56,8 +56,12 @@ impl Daemon {
     pub fn pinned(&self) -> Result<Pinned, Failure> {
         let path = self.etc().join("daemon.pub");
         roots_alone(&path)?;
-        let text = fs::read_to_string(&path).map_err(|error| Failure::unreachable(format!("{}: {error}", path.display())))?;
-        let key = text.trim().parse().map_err(|error| Failure::unreachable(format!("{}: {error}", path.display())))?;
+        let text = fs::read_to_string(&path)
+            .map_err(|error| Failure::unreachable(format!("{}: {error}", path.display())))?;
+        let key = text
+            .trim()
+            .parse()
+            .map_err(|error| Failure::unreachable(format!("{}: {error}", path.display())))?;
         Ok(Pinned { key })
     }
 
@@ -107,7 +111,10 @@ mod tests {
 
     #[test]
     fn the_root_is_what_stands_before_the_sockets_place() {
-        assert_eq!(Daemon::at(Path::new("/run/closedpaw/closedpawd.sock")).etc(), Path::new("/etc/closedpaw"));
+        assert_eq!(
+            Daemon::at(Path::new("/run/closedpaw/closedpawd.sock")).etc(),
+            Path::new("/etc/closedpaw")
+        );
         let private = Daemon::at(Path::new("/opt/x/run/closedpaw/closedpawd.sock"));
         assert_eq!(private.etc(), Path::new("/opt/x/etc/closedpaw"));
     }

@@ -19,7 +19,8 @@ pub fn of_wire(head: &message::Head) -> SignedHead {
 
 /// The daemon's key as the ledger takes it.
 pub fn key(pinned: &Pinned) -> Result<VerifyingKey, Failure> {
-    VerifyingKey::from_bytes(&pinned.key.0).map_err(|_| Failure::unreachable("the daemon's pinned key is no key"))
+    VerifyingKey::from_bytes(&pinned.key.0)
+        .map_err(|_| Failure::unreachable("the daemon's pinned key is no key"))
 }
 
 fn path(pinned: &Pinned) -> PathBuf {
@@ -36,7 +37,10 @@ pub fn kept(pinned: &Pinned) -> Result<Option<SignedHead>, Failure> {
 }
 
 /// Checks that the log still is what it was, and grows; then keeps its newest head.
-pub async fn check_and_keep(connection: &mut Connection, pinned: &Pinned) -> Result<Option<SignedHead>, Failure> {
+pub async fn check_and_keep(
+    connection: &mut Connection,
+    pinned: &Pinned,
+) -> Result<Option<SignedHead>, Failure> {
     let key = key(pinned)?;
     let rewritten = |error| {
         Failure::new(

@@ -7,13 +7,18 @@ pub mod heads;
 pub use dial::{Daemon, Pinned};
 
 use crate::failure::Failure;
+use closedpaw_descriptors::Frame;
 use closedpaw_descriptors::frames::{FrameReader, FrameWriter, split};
-use closedpaw_protocol::message::{Answer, Event, Head, Hello, Opening, Outgoing, Reply, Request, Signed, Welcome};
+use closedpaw_protocol::message::{
+    Answer, Event, Head, Hello, Opening, Outgoing, Reply, Request, Signed, Welcome,
+};
 use closedpaw_protocol::sign::{self, Context, Verifier};
 use closedpaw_protocol::{Challenge, KeyId, Refusal, VERSION, codec};
 use ed25519_dalek::SigningKey;
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use tokio::sync::mpsc;
 
 /// An answer and the descriptors that came with it.
 pub type Answered = (Reply, Vec<OwnedFd>);
@@ -38,7 +43,7 @@ impl From<Unanswered> for Failure {
 
 /// One connection on which one key speaks.
 pub struct Connection {
-    reader: FrameReader,
+    frames: mpsc::Receiver<io::Result<Frame>>,
     writer: FrameWriter,
     challenge: Challenge,
     key: SigningKey,
@@ -68,11 +73,17 @@ impl Connection {
             ));
         }
         let challenge = welcome.challenge;
-        Ok(Self { reader, writer, challenge, key, sequence: 0, events: VecDeque::new(), head: None })
+        let (tell, frames) = mpsc::channel(64);
+        tokio::task::spawn_local(listen(reader, tell));
+        Ok(Self { frames, writer, challenge, key, sequence: 0, events: VecDeque::new(), head: None })
     }
 
     /// Makes a request and waits for its answer.
-    pub async fn request(&mut self, request: &Request, with: &[BorrowedFd<'_>]) -> Result<Answered, Unanswered> {
+    pub async fn request(
+        &mut self,
+        request: &Request,
+        with: &[BorrowedFd<'_>],
+    ) -> Result<Answered, Unanswered> {
         self.state(Context::Request, codec::encode(request), with).await
     }
 
@@ -102,33 +113,55 @@ impl Connection {
         self.sequence += 1;
         self.writer.write(&frame, with).await.map_err(|error| lost(&error))?;
         loop {
-            let frame = self.reader.read().await.map_err(|error| lost(&error))?.ok_or_else(|| lost(&"it hung up"))?;
+            let frame = self.frame().await.map_err(Unanswered::Lost)?;
             match codec::decode(&frame.body).map_err(|error| lost(&error))? {
                 Outgoing::Event(event) => self.events.push_back(event),
                 Outgoing::Reply { sequence: answered, head, result } if answered == sequence => {
                     self.head = Some(head);
                     return result.map(|reply| (reply, frame.descriptors)).map_err(Unanswered::Refused);
                 }
+                // Whoever asked that has stopped waiting.
+                Outgoing::Reply { sequence: answered, .. } if answered < sequence => {}
                 Outgoing::Reply { .. } => return Err(lost(&"an answer to something that was not asked")),
             }
         }
     }
 
-    /// The next event. Not to be dropped in the middle where anything is still to be read afterwards.
+    async fn frame(&mut self) -> Result<Frame, Failure> {
+        let frame = self.frames.recv().await.ok_or_else(|| Failure::lost("it hung up"))?;
+        frame.map_err(Failure::lost)
+    }
+
+    /// The next event. Cancel-safe.
     pub async fn event(&mut self) -> Result<Event, Failure> {
         if let Some(event) = self.events.pop_front() {
             return Ok(event);
         }
-        let frame = self.reader.read().await.map_err(Failure::lost)?.ok_or_else(|| Failure::lost("it hung up"))?;
-        match codec::decode(&frame.body).map_err(Failure::lost)? {
-            Outgoing::Event(event) => Ok(event),
-            Outgoing::Reply { .. } => Err(Failure::lost("an answer to something that was not asked")),
+        loop {
+            match codec::decode(&self.frame().await?.body).map_err(Failure::lost)? {
+                Outgoing::Event(event) => return Ok(event),
+                // Whoever asked that has stopped waiting.
+                Outgoing::Reply { sequence, .. } if sequence < self.sequence => {}
+                Outgoing::Reply { .. } => {
+                    return Err(Failure::lost("an answer to something that was not asked"));
+                }
+            }
         }
     }
 
     /// The log's head as the last answer told it.
     pub fn head(&self) -> Option<Head> {
         self.head
+    }
+}
+
+/// Reads frames in a task of their own, so that whoever waits for one can stop waiting without losing its place.
+async fn listen(mut reader: FrameReader, tell: mpsc::Sender<io::Result<Frame>>) {
+    while let Some(frame) = reader.read().await.transpose() {
+        let over = frame.is_err();
+        if tell.send(frame).await.is_err() || over {
+            return;
+        }
     }
 }
 
@@ -153,6 +186,7 @@ pub fn key_id(key: &SigningKey) -> KeyId {
 /// Random bytes of the kernel's.
 pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new("random", 71, error.to_string(), "try again"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::new("random", 71, error.to_string(), "try again"))?;
     Ok(bytes)
 }

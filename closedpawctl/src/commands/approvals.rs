@@ -85,7 +85,8 @@ fn list(questions: &[Question], as_json: bool) {
 async fn answer(connection: &mut Connection, id: &str, granted: bool) -> Result<(), Failure> {
     let unknown = || Failure::from(Refusal::from(ErrorCode::ApprovalUnknown));
     let questions = questions(connection).await?;
-    let mut fitting = questions.iter().filter(|question| id.len() >= 4 && question.id.to_string().starts_with(id));
+    let mut fitting =
+        questions.iter().filter(|question| id.len() >= 4 && question.id.to_string().starts_with(id));
     let (Some(question), None) = (fitting.next(), fitting.next()) else { return Err(unknown()) };
     // What is signed is the digest of what is shown here, not the one the daemon names.
     let shown = prompt::render(question).ok_or_else(unknown)?;

@@ -61,7 +61,12 @@ async fn open(connection: &mut Connection) -> Result<File, Failure> {
 }
 
 fn read_failed(error: io::Error) -> Failure {
-    Failure::new("audit-unreadable", 74, format!("the log cannot be read: {error}"), "look at the disk it lies on")
+    Failure::new(
+        "audit-unreadable",
+        74,
+        format!("the log cannot be read: {error}"),
+        "look at the disk it lies on",
+    )
 }
 
 /// Checks the whole log against the head that the daemon answers with and the one that was kept.

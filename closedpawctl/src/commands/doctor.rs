@@ -56,8 +56,13 @@ fn kernel() -> Finding {
     let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
     let release = release.unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let new_enough = matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) >= (6, 12));
-    let result = if new_enough { Ok(release) } else { Err(format!("Linux {release}: 6.12 or newer is needed (Debian 13 has it)")) };
+    let new_enough =
+        matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) >= (6, 12));
+    let result = if new_enough {
+        Ok(release)
+    } else {
+        Err(format!("Linux {release}: 6.12 or newer is needed (Debian 13 has it)"))
+    };
     finding("kernel", true, result)
 }
 
@@ -70,19 +75,22 @@ fn landlock() -> Finding {
             .scope(Scope::from_all(ABI::V6))?
             .create()
     };
-    let result = ask().map(|_| "ABI 6 or newer".to_owned()).map_err(|error| format!("ABI 6 is needed: {error}"));
+    let result =
+        ask().map(|_| "ABI 6 or newer".to_owned()).map_err(|error| format!("ABI 6 is needed: {error}"));
     finding("landlock", true, result)
 }
 
 fn key() -> Finding {
-    let result = keys::load().map(|key| crate::client::key_id(&key).to_string()).map_err(|failure| failure.to_string());
+    let result = keys::load()
+        .map(|key| crate::client::key_id(&key).to_string())
+        .map_err(|failure| failure.to_string());
     finding("approver key", true, result)
 }
 
 fn group(daemon: &Daemon) -> Finding {
-    let result = fs::metadata(daemon.socket()).map_err(|error| format!("{}: {error}", daemon.socket().display())).map(|_| {
-        daemon.socket().display().to_string()
-    });
+    let result = fs::metadata(daemon.socket())
+        .map_err(|error| format!("{}: {error}", daemon.socket().display()))
+        .map(|_| daemon.socket().display().to_string());
     finding("socket", true, result)
 }
 
@@ -94,7 +102,10 @@ async fn of_daemon(daemon: &Daemon) -> Vec<Finding> {
     let limits = if status.missing.is_empty() {
         Ok("memory, processes, cpu and io can be limited".to_owned())
     } else {
-        Err(format!("this host cannot limit {}: boot with cgroup v2 and its controllers", status.missing.join(", ")))
+        Err(format!(
+            "this host cannot limit {}: boot with cgroup v2 and its controllers",
+            status.missing.join(", ")
+        ))
     };
     let policy = match status.policy_error {
         None => Ok(format!("{} rules, revision {}", status.rules, status.revision.short())),
@@ -125,6 +136,10 @@ fn embedded_program() -> Finding {
 fn embedded_weights() -> Finding {
     let path = weights::path(&QWEN_0_5B);
     let there = |path: &Path| path.metadata().is_ok_and(|found| found.len() == QWEN_0_5B.bytes);
-    let result = if there(&path) { Ok(path.display().to_string()) } else { Err("missing: closedpawctl model fetch".to_owned()) };
+    let result = if there(&path) {
+        Ok(path.display().to_string())
+    } else {
+        Err("missing: closedpawctl model fetch".to_owned())
+    };
     finding("weights", false, result)
 }

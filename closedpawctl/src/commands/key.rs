@@ -20,6 +20,9 @@ pub enum Word {
     /// Make your approver key.
     #[command(after_help = "Example:\n  closedpawctl key generate")]
     Generate,
+    /// Print your key's public half.
+    #[command(after_help = "Example:\n  closedpawctl key public")]
+    Public,
     /// Let a key count (as root): writes a file of keys.d.
     #[command(after_help = "Example:\n  sudo closedpawctl key enroll --name anna --uid 1000 --public 5f0c…")]
     Enroll {
@@ -55,6 +58,10 @@ pub enum Word {
 pub async fn run(word: Word, daemon: &Daemon, as_json: bool) -> Result<(), Failure> {
     match word {
         Word::Generate => generate(as_json),
+        Word::Public => {
+            line(&key_id(&keys::load()?).to_string());
+            Ok(())
+        }
         Word::Enroll { name, uid, public, role, days } => enroll(daemon, name, uid, public, &role, days),
         Word::List => list(daemon, as_json).await,
         Word::Revoke { name } => revoke(daemon, &name),
@@ -77,32 +84,61 @@ fn generate(as_json: bool) -> Result<(), Failure> {
 }
 
 fn file(daemon: &Daemon, name: &str) -> Result<PathBuf, Failure> {
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let plain =
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !plain || name.len() > 32 {
-        return Err(Failure::new("key-name", 64, "a key's name has 1 to 32 of a-z, 0-9 and -", "choose another --name"));
+        return Err(Failure::new(
+            "key-name",
+            64,
+            "a key's name has 1 to 32 of a-z, 0-9 and -",
+            "choose another --name",
+        ));
     }
     Ok(daemon.etc().join("keys.d").join(format!("{name}.toml")))
 }
 
 fn as_root(path: &Path, error: std::io::Error) -> Failure {
-    Failure::new("not-root", 77, format!("{}: {error}", path.display()), "run it as root: sudo closedpawctl key …")
+    Failure::new(
+        "not-root",
+        77,
+        format!("{}: {error}", path.display()),
+        "run it as root: sudo closedpawctl key …",
+    )
 }
 
-fn enroll(daemon: &Daemon, name: String, uid: u32, public: KeyId, role: &str, days: u64) -> Result<(), Failure> {
+fn enroll(
+    daemon: &Daemon,
+    name: String,
+    uid: u32,
+    public: KeyId,
+    role: &str,
+    days: u64,
+) -> Result<(), Failure> {
     let path = file(daemon, &name)?;
-    Verifier::new(&public)
-        .map_err(|_| Failure::new("weak-key", 65, "that key is none, or one under which anything verifies", "make another one"))?;
+    Verifier::new(&public).map_err(|_| {
+        Failure::new(
+            "weak-key",
+            65,
+            "that key is none, or one under which anything verifies",
+            "make another one",
+        )
+    })?;
     let role = [Role::Approver, Role::Admin, Role::Publisher].into_iter().find(|known| known.name() == role);
-    let role = role.ok_or_else(|| Failure::new("role", 64, "a role is approver, admin or publisher", "choose one"))?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let role =
+        role.ok_or_else(|| Failure::new("role", 64, "a role is approver, admin or publisher", "choose one"))?;
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let expires = if days == 0 { 0 } else { now + days * 86_400 };
     let text = KeyFile { name, uid, role, public, expires }.render();
     // What the daemon would refuse is not written.
     let own = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    KeyFile::parse(&SourceFile { name: own, text: &text })
-        .map_err(|found| Failure::new("key-file", 65, found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), ""))?;
+    KeyFile::parse(&SourceFile { name: own, text: &text }).map_err(|found| {
+        Failure::new("key-file", 65, found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), "")
+    })?;
     let draft = path.with_extension("new");
-    fs::write(&draft, text).and_then(|()| fs::rename(&draft, &path)).map_err(|error| as_root(&path, error))?;
+    fs::write(&draft, text)
+        .and_then(|()| fs::rename(&draft, &path))
+        .map_err(|error| as_root(&path, error))?;
     line(&format!("{}: {public} counts as {} of uid {uid}", path.display(), role.name()));
     Ok(())
 }

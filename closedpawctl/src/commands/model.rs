@@ -17,7 +17,9 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Word {
     /// Fetch the embedded model's weights and compare them with their pin.
-    #[command(after_help = "Example:\n  closedpawctl model fetch --from ~/Downloads/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")]
+    #[command(
+        after_help = "Example:\n  closedpawctl model fetch --from ~/Downloads/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+    )]
     Fetch {
         /// A file you already have.
         #[arg(long, value_name = "FILE")]
@@ -78,7 +80,13 @@ async fn list(choice: &ModelChoice, as_json: bool) -> Result<(), Failure> {
     if as_json {
         let all: Vec<_> = found
             .iter()
-            .map(|(label, usable, what)| if *usable { json!({"at": label, "model": what}) } else { json!({"at": label, "unusable": what}) })
+            .map(|(label, usable, what)| {
+                if *usable {
+                    json!({"at": label, "model": what})
+                } else {
+                    json!({"at": label, "unusable": what})
+                }
+            })
             .collect();
         json(&json!(all));
     } else {
@@ -105,7 +113,9 @@ async fn look(endpoint: &Endpoint) -> Result<String, Failure> {
             ToConsole::Dial(_) => agent.tell(&ToAgent::Dialled(Err(Undialled::NotAllowed)), None).await,
             ToConsole::Model { name: found, .. } => name = found,
             ToConsole::Done => return Ok(name),
-            ToConsole::Failed { cause, next, exit, .. } => return Err(Failure::new("no-model", exit, cause, next)),
+            ToConsole::Failed { cause, next, exit, .. } => {
+                return Err(Failure::new("no-model", exit, cause, next));
+            }
             ToConsole::Ready(_)
             | ToConsole::Token(_)
             | ToConsole::PassageEnd

@@ -7,8 +7,8 @@ use crate::console::screen;
 use crate::failure::Failure;
 use closedpaw_protocol::{Label, Source, Tier};
 use closedpaw_rules::{
-    Case, Grounded, KeyFile, Policy, Problem, Profile, Query, Role, SourceFile, Subject, explain, hypothetical,
-    parse_action_words, parse_source, run_cases,
+    Case, Grounded, KeyFile, Policy, Problem, Profile, Query, Role, SourceFile, Subject, explain,
+    hypothetical, parse_action_words, parse_source, run_cases,
 };
 use serde_json::json;
 use std::fs;
@@ -24,7 +24,9 @@ pub enum Word {
         dir: Option<PathBuf>,
     },
     /// Say how an action would be decided, by which rule, and what each other rule lacks.
-    #[command(after_help = "Examples:\n  closedpawctl policy explain exec -- rm -rf /workspace\n  closedpawctl policy explain --untrusted web:example.org fetch GET https://example.com/")]
+    #[command(
+        after_help = "Examples:\n  closedpawctl policy explain exec -- rm -rf /workspace\n  closedpawctl policy explain --untrusted web:example.org fetch GET https://example.com/"
+    )]
     Explain {
         /// Something untrusted that the session has read: KIND or KIND:NAME.
         #[arg(long, value_name = "SOURCE")]
@@ -92,8 +94,11 @@ fn views(texts: &[Text]) -> Vec<SourceFile<'_>> {
 }
 
 fn check(etc: &Path, as_json: bool) -> Result<u8, Failure> {
-    let (rules, profiles, keys) =
-        (read_folder(&etc.join("policy.d"))?, read_folder(&etc.join("profiles.d"))?, read_folder(&etc.join("keys.d"))?);
+    let (rules, profiles, keys) = (
+        read_folder(&etc.join("policy.d"))?,
+        read_folder(&etc.join("profiles.d"))?,
+        read_folder(&etc.join("keys.d"))?,
+    );
     let (mut problems, mut warnings, mut count) = (Vec::new(), Vec::new(), 0);
     match Policy::parse(&views(&rules)) {
         Ok(loaded) => {
@@ -130,13 +135,21 @@ fn load(etc: &Path) -> Result<Policy, Failure> {
 }
 
 fn sources(words: &[String]) -> Result<Vec<Source>, Failure> {
-    let wrong = |word: &String| Failure::new("source", 64, format!("no such source: {word}"), "write KIND or KIND:NAME, as web:example.org");
+    let wrong = |word: &String| {
+        Failure::new(
+            "source",
+            64,
+            format!("no such source: {word}"),
+            "write KIND or KIND:NAME, as web:example.org",
+        )
+    };
     words.iter().map(|word| parse_source(word).ok_or_else(|| wrong(word))).collect()
 }
 
 fn explained(etc: &Path, label: &Label, role: &str, words: &[String], as_json: bool) -> Result<u8, Failure> {
     let policy = load(etc)?;
-    let effect = parse_action_words(words).map_err(|error| Failure::new("action", 64, error.to_string(), ""))?;
+    let effect =
+        parse_action_words(words).map_err(|error| Failure::new("action", 64, error.to_string(), ""))?;
     let role = [Role::Agent, Role::Approver, Role::Admin].into_iter().find(|known| known.name() == role);
     let role = role.ok_or_else(|| Failure::new("role", 64, "a role is agent, approver or admin", ""))?;
     let action = hypothetical(effect, Tier::Gvisor, "default");

@@ -1,14 +1,14 @@
 //! `closedpawctl run -- CMD…`: a command in a sandbox, without a model.
 #![forbid(unsafe_code)]
 
+use crate::client::heads;
 use crate::client::{Connection, Daemon, fresh_key, key_id};
 use crate::console::ask::{answer, watch};
+use crate::console::finish;
 use crate::console::screen::{self, Screen};
 use crate::console::session::{self, Choice, Person};
-use crate::console::finish;
 use crate::failure::Failure;
 use crate::work::{self, Feeding, Listening, Said};
-use crate::client::heads;
 use closedpaw_protocol::message::Event;
 use closedpaw_protocol::stream::{Exit, MAX_PAYLOAD};
 use closedpaw_protocol::{Effect, Stdin};

@@ -34,7 +34,8 @@ pub async fn run(word: Word, daemon: &Daemon, as_json: bool) -> Result<(), Failu
         Word::List => list(&sandboxes, as_json),
         Word::Kill { id } => {
             let unknown = || Failure::from(Refusal::from(ErrorCode::UnknownSandbox));
-            let mut fitting = sandboxes.iter().filter(|sandbox| id.len() >= 4 && sandbox.id.to_string().starts_with(&id));
+            let mut fitting =
+                sandboxes.iter().filter(|sandbox| id.len() >= 4 && sandbox.id.to_string().starts_with(&id));
             let (Some(sandbox), None) = (fitting.next(), fitting.next()) else { return Err(unknown()) };
             connection.request(&Request::Kill { sandbox: sandbox.id }, &[]).await?;
             line(&format!("{} was ended", sandbox.id));

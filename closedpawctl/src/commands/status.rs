@@ -39,13 +39,22 @@ pub async fn run(daemon: &Daemon, as_json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     line(&format!("closedpawd {} at {}", status.version, daemon.socket().display()));
-    line(&format!("policy {}: {} rules; profiles {}", status.revision.short(), status.rules, status.profiles.join(", ")));
+    line(&format!(
+        "policy {}: {} rules; profiles {}",
+        status.revision.short(),
+        status.rules,
+        status.profiles.join(", ")
+    ));
     for error in status.policy_error.iter().flat_map(|error| error.lines()) {
         line(&format!("  a newer policy was refused: {error}"));
     }
     line(&format!("runtime {}", status.runtime.unwrap_or_else(|error| error)));
     line(&format!("limits given: {}; missing: {}", or_none(&status.limits), or_none(&status.missing)));
-    line(&format!("your sessions: {}{}", status.sessions, if status.halted { "; everything is stopped" } else { "" }));
+    line(&format!(
+        "your sessions: {}{}",
+        status.sessions,
+        if status.halted { "; everything is stopped" } else { "" }
+    ));
     Ok(())
 }
 

@@ -58,7 +58,8 @@ pub async fn run(ask: Ask, daemon: &Daemon) -> Result<(), Failure> {
         session: Some(session.seat.clone()),
     };
     agent.tell(&ToAgent::Job(Box::new(job)), None).await;
-    let mut conversation = Conversation { screen: &mut screen, control: &mut control, endpoints, session: &session };
+    let mut conversation =
+        Conversation { screen: &mut screen, control: &mut control, endpoints, session: &session };
     let result = tokio::select! {
         result = conversation.attend(&mut agent, watch) => result,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
@@ -80,7 +81,9 @@ pub async fn ready(agent: &mut Agent) -> Result<KeyId, Failure> {
     match agent.next().await {
         Some(ToConsole::Ready(key)) => Ok(key),
         Some(ToConsole::Failed { cause, next, exit, .. }) => Err(Failure::new("agent", exit, cause, next)),
-        Some(_) | None => Err(Failure::new("agent", 70, "the agent ended before it was ready", "closedpawctl doctor")),
+        Some(_) | None => {
+            Err(Failure::new("agent", 70, "the agent ended before it was ready", "closedpawctl doctor"))
+        }
     }
 }
 
@@ -107,7 +110,11 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    async fn attend(&mut self, agent: &mut Agent, mut events: mpsc::UnboundedReceiver<Event>) -> Result<(), Failure> {
+    async fn attend(
+        &mut self,
+        agent: &mut Agent,
+        mut events: mpsc::UnboundedReceiver<Event>,
+    ) -> Result<(), Failure> {
         if !self.session.missing.is_empty() {
             self.screen.note(&format!("limits this host cannot give: {}", self.session.missing.join(", ")));
         }
@@ -148,7 +155,11 @@ impl Conversation<'_> {
     fn show(&mut self, message: ToConsole) {
         match message {
             ToConsole::Model { label, name, embedded } => {
-                let hint = if embedded { "; a small fallback: start Ollama or name a --model-url for better answers" } else { "" };
+                let hint = if embedded {
+                    "; a small fallback: start Ollama or name a --model-url for better answers"
+                } else {
+                    ""
+                };
                 self.screen.note(&format!("model: {name} ({label}{hint})"));
                 self.screen.waiting("the model thinks");
             }
@@ -182,7 +193,11 @@ impl Conversation<'_> {
                 answer(self.control, *question).await
             }
             Event::Denied { session, action, rule, why, .. } if session == self.session.seat.session => {
-                let by = if rule.is_empty() { "no rule allows it".to_owned() } else { format!("the rule \"{rule}\" denies it") };
+                let by = if rule.is_empty() {
+                    "no rule allows it".to_owned()
+                } else {
+                    format!("the rule \"{rule}\" denies it")
+                };
                 let why = if why.is_empty() { String::new() } else { format!(": {why}") };
                 self.screen.problem(&format!("{} was denied, {by}{why}", action.effect.name()));
                 Ok(())
@@ -190,7 +205,9 @@ impl Conversation<'_> {
             Event::Closed { session } if session == self.session.seat.session => {
                 Err(Failure::new("session-ended", 75, "the session was ended from elsewhere", "ask again"))
             }
-            Event::Halted { on: true } => Err(Failure::new("halted", 75, "everything was stopped", "closedpawctl start")),
+            Event::Halted { on: true } => {
+                Err(Failure::new("halted", 75, "everything was stopped", "closedpawctl start"))
+            }
             Event::Asked(_)
             | Event::Decided { .. }
             | Event::Denied { .. }

@@ -80,13 +80,15 @@ impl Changes {
     ) {
         let folder = |side: Option<&OwnedFd>, stat: Option<&Stat>| {
             stat.filter(|stat| kind(stat) == FileType::Directory)
-                .and_then(|_| side)
+                .and(side)
                 .and_then(|side| beneath(side, path.file_name()?, OFlags::DIRECTORY).ok())
         };
         let change = match (mine, before) {
             (Some(_), None) => Some(Change::Added),
             (None, Some(_)) => Some(Change::Removed),
-            (Some(a), Some(b)) => differs(a, b, || same_content(ours, theirs, path)).then_some(Change::Changed),
+            (Some(a), Some(b)) => {
+                differs(a, b, || same_content(ours, theirs, path)).then_some(Change::Changed)
+            }
             (None, None) => None,
         };
         if let Some(change) = change {
@@ -105,7 +107,9 @@ fn entries(folder: &OwnedFd) -> Entries {
     directory
         .flatten()
         .filter(|entry| entry.file_name() != c"." && entry.file_name() != c"..")
-        .filter_map(|entry| Some((OsString::from_vec(entry.file_name().to_bytes().to_vec()), stat(entry.file_name())?)))
+        .filter_map(|entry| {
+            Some((OsString::from_vec(entry.file_name().to_bytes().to_vec()), stat(entry.file_name())?))
+        })
         .collect()
 }
 
@@ -130,7 +134,9 @@ fn differs(a: &Stat, b: &Stat, same_content: impl Fn() -> bool) -> bool {
 
 fn same_content(ours: Option<&OwnedFd>, theirs: Option<&OwnedFd>, path: &Path) -> bool {
     let hash = |side: Option<&OwnedFd>| -> io::Result<blake3::Hash> {
-        let (Some(side), Some(name)) = (side, path.file_name()) else { return Err(io::ErrorKind::NotFound.into()) };
+        let (Some(side), Some(name)) = (side, path.file_name()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let mut hasher = blake3::Hasher::new();
         let file = File::from(beneath(side, name, OFlags::NONBLOCK)?);
         hasher.update_reader(file.take(1 << 30))?;

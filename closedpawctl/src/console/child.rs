@@ -23,7 +23,9 @@ pub struct Agent {
 impl Agent {
     /// Starts it, with a connection to the daemon that the console dialled.
     pub fn start(daemon: Option<OwnedFd>) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::new("agent", 71, format!("the agent does not start: {error}"), "try again");
+        let failed = |error: std::io::Error| {
+            Failure::new("agent", 71, format!("the agent does not start: {error}"), "try again")
+        };
         let (ours, theirs) = stream_pair().map_err(failed)?;
         let mut command = Command::new("/proc/self/exe");
         command.arg(WORD).arg(if daemon.is_some() { "2" } else { "1" });

@@ -44,8 +44,12 @@ pub fn list(url: Option<&str>, model: Option<&str>) -> Result<Vec<Endpoint>, Fai
         },
         way: Way::Tcp(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
     };
-    let mut endpoints =
-        vec![local(11434, "Ollama", 1), local(8080, "llama-server", 2), local(1234, "LM Studio", 2), local(8000, "vLLM", 2)];
+    let mut endpoints = vec![
+        local(11434, "Ollama", 1),
+        local(8080, "llama-server", 2),
+        local(1234, "LM Studio", 2),
+        local(8000, "vLLM", 2),
+    ];
     // A named model is looked for by name; the embedded one has only its own.
     if let Some(embedded) = Embedded::find() {
         let place = Place {
@@ -64,7 +68,12 @@ pub fn list(url: Option<&str>, model: Option<&str>) -> Result<Vec<Endpoint>, Fai
 /// A server by its URL: `http://127.0.0.1:PORT[/BASE]`, `http://localhost:PORT`, or `unix:PATH`.
 fn configured(url: &str, model: Option<&str>) -> Result<Endpoint, Failure> {
     let wrong = |why: &str| {
-        Failure::new("model-url", 64, format!("--model-url {url}: {why}"), "write http://127.0.0.1:PORT or unix:/PATH")
+        Failure::new(
+            "model-url",
+            64,
+            format!("--model-url {url}: {why}"),
+            "write http://127.0.0.1:PORT or unix:/PATH",
+        )
     };
     let place = |host: &str, base: &str| Place {
         label: url.to_owned(),
@@ -78,7 +87,8 @@ fn configured(url: &str, model: Option<&str>) -> Result<Endpoint, Failure> {
         return Ok(Endpoint { place: place("localhost", ""), way: Way::Unix(PathBuf::from(path)) });
     }
     let rest = url.strip_prefix("http://").ok_or_else(|| wrong("not an http or unix address"))?;
-    let (host, base) = rest.split_once('/').map_or((rest, String::new()), |(host, base)| (host, format!("/{base}")));
+    let (host, base) =
+        rest.split_once('/').map_or((rest, String::new()), |(host, base)| (host, format!("/{base}")));
     let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
     let port: u16 = port.parse().map_err(|_| wrong("the port is no number"))?;
     let address: IpAddr = match name.trim_matches(['[', ']']) {
@@ -86,7 +96,9 @@ fn configured(url: &str, model: Option<&str>) -> Result<Endpoint, Failure> {
         address => address.parse().map_err(|_| wrong("the host is not an address of this machine"))?,
     };
     if !address.is_loopback() {
-        return Err(wrong("that is another machine; a model there is a decision of policy, and none allows it"));
+        return Err(wrong(
+            "that is another machine; a model there is a decision of policy, and none allows it",
+        ));
     }
     Ok(Endpoint { place: place(host, &base), way: Way::Tcp(SocketAddr::new(address, port)) })
 }
@@ -123,10 +135,17 @@ mod tests {
 
     #[test]
     fn a_model_on_another_machine_is_not_dialled() {
-        for url in ["http://192.168.1.5:11434", "http://example.org", "http://0.0.0.0:11434", "https://127.0.0.1", "ftp://x"] {
+        for url in [
+            "http://192.168.1.5:11434",
+            "http://example.org",
+            "http://0.0.0.0:11434",
+            "https://127.0.0.1",
+            "ftp://x",
+        ] {
             assert_eq!(list(Some(url), None).unwrap_err().code, "model-url", "{url}");
         }
-        for url in ["http://127.0.0.1:11434", "http://localhost:8080/v1", "http://[::1]:1234/", "unix:/run/x"] {
+        for url in ["http://127.0.0.1:11434", "http://localhost:8080/v1", "http://[::1]:1234/", "unix:/run/x"]
+        {
             assert_eq!(list(Some(url), None).unwrap().len(), 1, "{url}");
         }
     }

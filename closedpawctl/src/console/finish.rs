@@ -27,7 +27,11 @@ pub async fn changed(connection: &mut Connection, session: &Session, screen: &mu
                 screen.note(&format!("  {mark} {}", path.display()));
             }
             if changes.paths.len() > SHOWN || changes.cut {
-                screen.note(&format!("  … {} in all{}", changes.paths.len(), if changes.cut { " at least" } else { "" }));
+                screen.note(&format!(
+                    "  … {} in all{}",
+                    changes.paths.len(),
+                    if changes.cut { " at least" } else { "" }
+                ));
             }
         }
         Err(failure) => screen.problem(&format!("what changed cannot be shown: {failure}")),
@@ -35,7 +39,11 @@ pub async fn changed(connection: &mut Connection, session: &Session, screen: &mu
 }
 
 /// Checks the whole log against its head and the one kept from before, and says so.
-pub async fn log_holds(connection: &mut Connection, person: &Person, screen: &mut Screen) -> Result<(), Failure> {
+pub async fn log_holds(
+    connection: &mut Connection,
+    person: &Person,
+    screen: &mut Screen,
+) -> Result<(), Failure> {
     let report = audit::verify(connection, person).await?;
     heads::check_and_keep(connection, &person.pinned).await?;
     let place = person.daemon.audit();

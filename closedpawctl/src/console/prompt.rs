@@ -65,7 +65,11 @@ fn lookalikes(value: &str) -> Option<String> {
     if foreign.is_empty() || !value.chars().any(|c| c.is_ascii_alphabetic()) {
         return None;
     }
-    let names: Vec<String> = foreign.iter().take(8).map(|c| format!("{} is U+{:04X}", visible(&c.to_string()), u32::from(*c))).collect();
+    let names: Vec<String> = foreign
+        .iter()
+        .take(8)
+        .map(|c| format!("{} is U+{:04X}", visible(&c.to_string()), u32::from(*c)))
+        .collect();
     Some(format!("(mixed with letters that may look like others: {})", names.join(", ")))
 }
 

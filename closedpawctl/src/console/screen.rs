@@ -149,7 +149,8 @@ pub fn out(text: &str) {
 /// Writes bytes of a program that the person ran: as they are, but to a terminal only as visible text.
 pub fn pass(bytes: &[u8], to_stderr: bool) {
     let terminal = if to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-    let shown = if terminal { visible_lines(&String::from_utf8_lossy(bytes)).into_bytes() } else { bytes.to_vec() };
+    let shown =
+        if terminal { visible_lines(&String::from_utf8_lossy(bytes)).into_bytes() } else { bytes.to_vec() };
     if to_stderr {
         let _ = io::stderr().lock().write_all(&shown);
     } else {

@@ -102,7 +102,12 @@ pub async fn close(connection: &mut Connection, session: SessionId) {
 /// The folder, opened; never one that holds the client's own keys.
 fn folder(path: &Path) -> Result<(PathBuf, OwnedFd), Failure> {
     let path = path.canonicalize().map_err(|error| {
-        Failure::new("workspace-missing", 66, format!("{}: {error}", path.display()), "name an existing folder: --workspace DIR")
+        Failure::new(
+            "workspace-missing",
+            66,
+            format!("{}: {error}", path.display()),
+            "name an existing folder: --workspace DIR",
+        )
     })?;
     if places::config().starts_with(&path) || path.starts_with(places::config()) {
         return Err(closedpaw_protocol::Refusal::because(
@@ -112,6 +117,7 @@ fn folder(path: &Path) -> Result<(PathBuf, OwnedFd), Failure> {
         .into());
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let descriptor = rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| Failure::file(&path, error))?;
+    let descriptor =
+        rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| Failure::file(&path, error))?;
     Ok((path, descriptor))
 }

@@ -20,7 +20,7 @@ pub struct Approved {
 
 /// What came of it.
 pub(super) enum Decided {
-    Approved(Approved),
+    Approved(Box<Approved>),
     Pending(Box<Question>),
 }
 
@@ -29,7 +29,7 @@ impl Authorised {
     pub(super) async fn approve(self, state: &State) -> Result<Decided, Refusal> {
         match self.decision.verdict.clone() {
             Verdict::Allow { limits } => {
-                Ok(Decided::Approved(Approved { authorised: self, limits, approval: None }))
+                Ok(Decided::Approved(Box::new(Approved { authorised: self, limits, approval: None })))
             }
             Verdict::Ask(wanted) => match (self.approval, self.speaker.session.is_some()) {
                 // A person's own statement is that person's yes.
@@ -50,9 +50,12 @@ impl Authorised {
 
     fn answered(self, id: ApprovalId, state: &State) -> Result<Decided, Refusal> {
         let (session, revision) = (self.action.session, self.action.revision);
-        let taken = state.questions.borrow_mut().take(id, session, self.digest, revision, clock::seconds())?;
+        let taken =
+            state.questions.borrow_mut().take(id, session, self.digest, revision, clock::seconds())?;
         self.decide_again(&taken, Some(id)).map_err(|this| match this.decision.verdict {
-            Verdict::Deny { .. } => denied(&this.speaker, this.action.clone(), this.label.clone(), &this.decision, state),
+            Verdict::Deny { .. } => {
+                denied(&this.speaker, this.action.clone(), this.label.clone(), &this.decision, state)
+            }
             // The label rose since, or somebody's yes ran out.
             Verdict::Ask(_) | Verdict::Allow { .. } => ErrorCode::ApprovalExpired.into(),
         })
@@ -60,10 +63,11 @@ impl Authorised {
 
     /// Decides at the moment of use, with what was said; gives itself back where that does not suffice.
     fn decide_again(mut self, yes: &[Yes], id: Option<ApprovalId>) -> Result<Decided, Box<Self>> {
-        self.decision = decide(&self.policy, &self.speaker, &self.action, &self.label, &questions::approvals(yes));
+        self.decision =
+            decide(&self.policy, &self.speaker, &self.action, &self.label, &questions::approvals(yes));
         match self.decision.verdict {
             Verdict::Allow { limits } => {
-                Ok(Decided::Approved(Approved { authorised: self, limits, approval: id }))
+                Ok(Decided::Approved(Box::new(Approved { authorised: self, limits, approval: id })))
             }
             Verdict::Ask(_) | Verdict::Deny { .. } => Err(Box::new(self)),
         }

@@ -157,10 +157,12 @@ impl Writer {
 
     fn serve(mut self, queue: &mpsc::Receiver<Waiting>, head: &Mutex<SignedHead>) {
         while let Ok(first) = queue.recv() {
-            let batch: Vec<Waiting> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
+            let batch: Vec<Waiting> =
+                std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
             self.reserve();
             let written = self.write(batch);
-            *head.lock().unwrap_or_else(PoisonError::into_inner) = self.chain.head(clock::milliseconds(), &self.key);
+            *head.lock().unwrap_or_else(PoisonError::into_inner) =
+                self.chain.head(clock::milliseconds(), &self.key);
             for (done, written) in written {
                 // Who waited may have gone; the record stands.
                 let _ = done.send(written);
@@ -238,7 +240,8 @@ fn recover(log: &File, nodes: &File) -> io::Result<Recovered> {
         if reader.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
             break;
         }
-        recovered.last_ms = closedpaw_ledger::read::parse(&line).map_or(recovered.last_ms, |record| record.time_ms);
+        recovered.last_ms =
+            closedpaw_ledger::read::parse(&line).map_or(recovered.last_ms, |record| record.time_ms);
         for node in recovered.frontier.append(&line) {
             out.write_all(node.as_bytes())?;
         }
@@ -248,4 +251,3 @@ fn recover(log: &File, nodes: &File) -> io::Result<Recovered> {
     nodes.set_len(stored_hash_count(recovered.frontier.size()).unwrap_or(0) * 32)?;
     Ok(recovered)
 }
-

@@ -44,7 +44,11 @@ pub(super) enum Matter {
 
 impl Received {
     /// Checks number, key, user, signature and role, in this order; the number is spent by being named.
-    pub(super) fn authenticate(self, connection: &Connection, state: &State) -> Result<Authenticated, Refusal> {
+    pub(super) fn authenticate(
+        self,
+        connection: &Connection,
+        state: &State,
+    ) -> Result<Authenticated, Refusal> {
         let Self { signed, statement, descriptors } = self;
         if connection.sequence.replace(signed.sequence.saturating_add(1)) != signed.sequence {
             return Err(ErrorCode::OutOfOrder.into());

@@ -73,11 +73,20 @@ pub(super) fn decide(
 ) -> Decision {
     let subject = Subject { uid: speaker.uid, groups: &speaker.groups, role: speaker.role };
     let now = clock::seconds();
-    closedpaw_rules::decide(&policy.policy, &Query { subject, action, label, grounded: Grounded::NONE, approvals, now })
+    closedpaw_rules::decide(
+        &policy.policy,
+        &Query { subject, action, label, grounded: Grounded::NONE, approvals, now },
+    )
 }
 
 /// Tells the person why; the refusal itself says no more than that.
-pub(super) fn denied(speaker: &Speaker, action: Action, label: Label, decision: &Decision, state: &State) -> Refusal {
+pub(super) fn denied(
+    speaker: &Speaker,
+    action: Action,
+    label: Label,
+    decision: &Decision,
+    state: &State,
+) -> Refusal {
     let rule = decision.rule.as_deref().unwrap_or_default().to_owned();
     let why = decision.why.clone().unwrap_or_default();
     let detail = match (&speaker.session, rule.as_str()) {
@@ -185,7 +194,9 @@ fn check_work(
             names.sort();
             let twice = names.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
             // A variable may be set if the profile lists its name, or sets it to exactly that itself.
-            let fixed = |name: &String| env.iter().filter(|pair| pair.0 == *name).all(|pair| profile.environment.contains(pair));
+            let fixed = |name: &String| {
+                env.iter().filter(|pair| pair.0 == *name).all(|pair| profile.environment.contains(pair))
+            };
             if let Some(name) = names.iter().find(|name| !profile.env.contains(name) && !fixed(name)) {
                 return Err(Refusal::because(ErrorCode::EnvironmentForbidden, action::visible(name)));
             }
@@ -226,7 +237,12 @@ fn check_inputs(action: &Action, descriptors: &[OwnedFd]) -> Result<(), Refusal>
     }
 }
 
-fn check_opening(opening: &Opening, descriptors: &[OwnedFd], policy: &InForce, state: &State) -> Result<(), Refusal> {
+fn check_opening(
+    opening: &Opening,
+    descriptors: &[OwnedFd],
+    policy: &InForce,
+    state: &State,
+) -> Result<(), Refusal> {
     let now = clock::seconds();
     if state.halted.get() {
         return Err(ErrorCode::Halted.into());
@@ -238,7 +254,8 @@ fn check_opening(opening: &Opening, descriptors: &[OwnedFd], policy: &InForce, s
         return Err(Refusal::because(ErrorCode::Malformed, "the session's end or label makes no sense"));
     }
     let profile = policy.profiles.get(&opening.profile);
-    let profile = profile.ok_or_else(|| Refusal::because(ErrorCode::UnknownProfile, action::visible(&opening.profile)))?;
+    let profile = profile
+        .ok_or_else(|| Refusal::because(ErrorCode::UnknownProfile, action::visible(&opening.profile)))?;
     if opening.isolation != Tier::Gvisor {
         return Err(Refusal::because(ErrorCode::TierMissing, opening.isolation.name()));
     }
@@ -260,4 +277,3 @@ pub(super) fn room_for_session(uid: u32, state: &State) -> Result<(), ErrorCode>
     let count = state.sessions.borrow().of_user(uid).len();
     if count < sessions::MOST { Ok(()) } else { Err(ErrorCode::TooManySessions) }
 }
-

@@ -43,7 +43,8 @@ pub(super) fn confine(paths: &Paths) -> Result<(), ConfineError> {
     nix::sys::prctl::set_dumpable(false)?;
     landlock(paths)?;
     let rules: BTreeMap<i64, _> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
-    let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?;
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?;
     let program: BpfProgram = filter.try_into()?;
     seccompiler::apply_filter(&program)?;
     Ok(())
@@ -51,7 +52,11 @@ pub(super) fn confine(paths: &Paths) -> Result<(), ConfineError> {
 
 fn landlock(paths: &Paths) -> Result<(), ConfineError> {
     let read = AccessFs::from_read(FLOOR) & !AccessFs::Execute;
-    let write = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate
+    let write = AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::MakeReg
+        | AccessFs::Truncate
         | AccessFs::RemoveFile;
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -73,7 +78,8 @@ fn landlock(paths: &Paths) -> Result<(), ConfineError> {
     let runtime = runtime_folder(paths);
     if let Some(folder) = runtime {
         // `status` compares the runtime with its pin.
-        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(folder)?, AccessFs::ReadFile | AccessFs::ReadDir))?;
+        ruleset = ruleset
+            .add_rule(PathBeneath::new(PathFd::new(folder)?, AccessFs::ReadFile | AccessFs::ReadDir))?;
     }
     let status = ruleset.restrict_self()?;
     if status.ruleset == RulesetStatus::FullyEnforced { Ok(()) } else { Err(ConfineError::Partial) }

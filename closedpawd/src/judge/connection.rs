@@ -105,7 +105,12 @@ async fn write(writer: &FrameWriter, mut queue: mpsc::Receiver<Parcel>) {
 }
 
 /// Answers statements one after the other, until one ends the connection.
-async fn read(reader: &mut FrameReader, connection: &Connection, state: &Rc<State>, out: &mpsc::Sender<Parcel>) {
+async fn read(
+    reader: &mut FrameReader,
+    connection: &Connection,
+    state: &Rc<State>,
+    out: &mpsc::Sender<Parcel>,
+) {
     while let Ok(Some(Frame { body, descriptors })) = reader.read().await {
         let Ok(signed) = codec::decode::<Signed>(&body) else {
             return state.note_refusal(connection.peer.uid, ErrorCode::Malformed);

@@ -35,7 +35,9 @@ pub(super) async fn own(
             state.watchers.watch(connection.id);
             Reply::Done
         }
-        Request::Questions => Reply::Questions(state.questions.borrow().for_person(speaker.uid, &speaker.groups)),
+        Request::Questions => {
+            Reply::Questions(state.questions.borrow().for_person(speaker.uid, &speaker.groups))
+        }
         Request::Keys => Reply::Keys(state.keys.borrow().states()),
         Request::Status => Reply::Status(status(&speaker, state)),
         Request::Changes { session } => {
@@ -97,7 +99,8 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<Answered, Refusa
         }
         Deed::Consistency(size) => {
             let proof = state.audit.consistency(size);
-            let proof = proof.ok_or_else(|| Refusal::because(ErrorCode::Malformed, "the log was never that long"))?;
+            let proof =
+                proof.ok_or_else(|| Refusal::because(ErrorCode::Malformed, "the log was never that long"))?;
             Ok((Reply::Consistency(proof), None))
         }
         Deed::Open(_) | Deed::Work(_) | Deed::Kill(_) | Deed::Halt(_) => Err(ErrorCode::Internal.into()),

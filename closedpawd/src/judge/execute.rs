@@ -34,7 +34,12 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
         Deed::Work(session) => {
             let work = Work { session, intent: written.seq, rule, label, since: clock::milliseconds() };
             let within = Bounds::of(limits, &work.session, &policy)?;
-            let make = |number| Grant { work: number, action: digest, seconds: within.seconds, output: within.output };
+            let make = |number| Grant {
+                work: number,
+                action: digest,
+                seconds: within.seconds,
+                output: within.output,
+            };
             work.carry_out(&action.effect, make, &descriptors, state).await
         }
         Deed::Kill(sandbox) => kill(sandbox, &speaker, state),
@@ -78,7 +83,10 @@ impl Work {
         descriptors: &[OwnedFd],
         state: &Rc<State>,
     ) -> Result<Answer, Refusal> {
-        if !matches!(effect, Effect::Exec { .. } | Effect::List { .. } | Effect::Read { .. } | Effect::Write { .. }) {
+        if !matches!(
+            effect,
+            Effect::Exec { .. } | Effect::List { .. } | Effect::Read { .. } | Effect::Write { .. }
+        ) {
             self.outcome(None, state);
             return Err(Refusal::because(ErrorCode::NotAvailable, effect.name()));
         }
@@ -86,7 +94,8 @@ impl Work {
         self.raise(state);
         match self.session.sandbox.grant(make, descriptors).await {
             Ok((number, ended)) => {
-                let reply = Reply::Running { work: number, rule: self.rule.clone(), label: self.label.clone() };
+                let reply =
+                    Reply::Running { work: number, rule: self.rule.clone(), label: self.label.clone() };
                 tokio::task::spawn_local(self.wait(number, ended, Rc::clone(state)));
                 Ok((reply, None))
             }
@@ -172,7 +181,6 @@ async fn open(
     let session = Rc::new(Session {
         id: SessionId(super::random()?),
         uid: speaker.uid,
-        groups: speaker.groups.clone(),
         agent: opening.agent,
         verifier,
         workspace: opening.workspace,
@@ -196,7 +204,8 @@ async fn open(
     state.sessions.borrow_mut().insert(Rc::clone(&session));
     state.audit.note(Opened::KIND, opened.fields());
     let here = crate::launcher::available_limits();
-    let missing = crate::launcher::LIMITS.iter().filter(|limit| !here.contains(limit)).map(|limit| (*limit).to_owned());
+    let missing =
+        crate::launcher::LIMITS.iter().filter(|limit| !here.contains(limit)).map(|limit| (*limit).to_owned());
     let reply = Reply::Opened {
         session: session.id,
         sandbox: session.sandbox.id,

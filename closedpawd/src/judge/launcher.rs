@@ -24,7 +24,12 @@ impl Launcher {
     }
 
     /// Sends one verb and waits for its answer: the descriptors that came with it, or why not.
-    pub(super) async fn order(&self, sandbox: SandboxId, verb: Verb, descriptors: &[BorrowedFd<'_>]) -> Outcome {
+    pub(super) async fn order(
+        &self,
+        sandbox: SandboxId,
+        verb: Verb,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Outcome {
         let (tell, answer) = oneshot::channel();
         self.waiting.borrow_mut().push((sandbox, verb, tell));
         self.socket.send(&verb.to_bytes(sandbox), descriptors).await.map_err(|_| ErrorCode::Internal)?;

@@ -67,7 +67,7 @@ pub(super) async fn handle(
     };
     let authorised: Authorised = authenticated.authorise(state)?;
     let approved: Approved = match authorised.approve(state).await? {
-        Decided::Approved(approved) => approved,
+        Decided::Approved(approved) => *approved,
         Decided::Pending(question) => return Ok((Reply::Pending(question), None)),
     };
     if approved.only_reads() {

@@ -63,9 +63,16 @@ impl Open {
 
 impl Questions {
     /// Puts a question; the same action of the same session is one question.
-    pub(super) fn put(&mut self, question: Question, asker_groups: Vec<u32>, wanted: Wanted) -> Result<Question, ErrorCode> {
-        let of_session = || self.open.values().filter(|open| open.question.action.session == question.action.session);
-        if let Some(same) = of_session().find(|open| open.question.digest == question.digest && !open.granted) {
+    pub(super) fn put(
+        &mut self,
+        question: Question,
+        asker_groups: Vec<u32>,
+        wanted: Wanted,
+    ) -> Result<Question, ErrorCode> {
+        let of_session =
+            || self.open.values().filter(|open| open.question.action.session == question.action.session);
+        if let Some(same) = of_session().find(|open| open.question.digest == question.digest && !open.granted)
+        {
             return Ok(same.question.clone());
         }
         if of_session().count() >= MOST {
@@ -86,7 +93,13 @@ impl Questions {
     }
 
     /// Takes note of a yes or no that was found to come from somebody who may give it.
-    pub(super) fn answer(&mut self, id: ApprovalId, granted: bool, yes: Yes, now: u64) -> Result<Settled, ErrorCode> {
+    pub(super) fn answer(
+        &mut self,
+        id: ApprovalId,
+        granted: bool,
+        yes: Yes,
+        now: u64,
+    ) -> Result<Settled, ErrorCode> {
         if !granted {
             self.open.remove(&id).ok_or(ErrorCode::ApprovalUnknown)?;
             return Ok(Settled::Refused);
@@ -114,7 +127,10 @@ impl Questions {
     ) -> Result<Vec<Yes>, ErrorCode> {
         let open = self.get(id)?;
         let question = &open.question;
-        if question.action.session != session || question.digest != digest || question.action.revision != revision {
+        if question.action.session != session
+            || question.digest != digest
+            || question.action.revision != revision
+        {
             return Err(ErrorCode::ApprovalMismatch);
         }
         if now >= question.until {
@@ -139,7 +155,10 @@ impl Questions {
 
     /// Takes out the questions that nobody answered, or nobody used, in time.
     pub(super) fn lapse(&mut self, now: u64) -> Vec<Question> {
-        self.open.extract_if(.., |_, open| now >= open.question.until).map(|(_, open)| open.question).collect()
+        self.open
+            .extract_if(.., |_, open| now >= open.question.until)
+            .map(|(_, open)| open.question)
+            .collect()
     }
 
     /// Takes out every question of a session that ended, or all of them.

@@ -36,7 +36,9 @@ impl Reload {
         })
         .map_err(io::Error::other)?;
         for folder in ["policy.d", "profiles.d", "keys.d"] {
-            watcher.watch(&paths.etc().join(folder), RecursiveMode::NonRecursive).map_err(io::Error::other)?;
+            watcher
+                .watch(&paths.etc().join(folder), RecursiveMode::NonRecursive)
+                .map_err(io::Error::other)?;
         }
         Ok(Self { hangup: signal(SignalKind::hangup())?, changes, _watcher: watcher })
     }

@@ -15,7 +15,6 @@ pub(super) const MOST: usize = 16;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) uid: u32,
-    pub(super) groups: Vec<u32>,
     pub(super) agent: KeyId,
     pub(super) verifier: Verifier,
     pub(super) workspace: Option<String>,
@@ -70,10 +69,11 @@ impl Sessions {
         self.0.values().filter(|session| session.uid == uid).cloned().collect()
     }
 
-    /// The sessions for which it is over: their console or agent was on this connection, or their time has come.
+    /// The sessions for which it is over: their console was on this connection, or their time has come. An agent that
+    /// went leaves its session to the console, which may still want to look at what it changed; nobody else can speak in it.
     pub(super) fn ending(&self, connection: Option<u64>, now: u64) -> Vec<SessionId> {
         let over = |session: &&Rc<Session>| match connection {
-            Some(gone) => session.console == gone || session.connection.get() == Some(gone),
+            Some(gone) => session.console == gone,
             None => now >= session.expires,
         };
         self.0.values().filter(over).map(|session| session.id).collect()

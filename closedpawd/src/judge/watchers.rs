@@ -47,7 +47,9 @@ impl Watchers {
     /// Tells the consoles of `uid`, and where it is the agent's business the session's agent.
     pub(super) fn tell(&self, event: &Event, uid: u32, session: Option<&Rc<Session>>) {
         let agent = session.and_then(|session| session.connection.get()).filter(|_| for_agents(event));
-        self.send(event, |connection, watcher| (watcher.console && watcher.uid == uid) || Some(connection) == agent);
+        self.send(event, |connection, watcher| {
+            (watcher.console && watcher.uid == uid) || Some(connection) == agent
+        });
     }
 
     /// Tells the consoles of everybody whom `concerned` names by uid and groups.
@@ -74,7 +76,11 @@ impl Watchers {
 /// An agent is told how its questions ended and that it has to ask anew; never why something was denied.
 fn for_agents(event: &Event) -> bool {
     match event {
-        Event::Decided { .. } | Event::Policy { .. } | Event::Halted { .. } | Event::Closed { .. } | Event::Raised { .. } => true,
+        Event::Decided { .. }
+        | Event::Policy { .. }
+        | Event::Halted { .. }
+        | Event::Closed { .. }
+        | Event::Raised { .. } => true,
         Event::Asked(_) | Event::Denied { .. } | Event::Ended { .. } => false,
     }
 }

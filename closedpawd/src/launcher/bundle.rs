@@ -10,11 +10,11 @@ use super::setup::Programs;
 use crate::verbs::Limits;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxIdMapping, LinuxIdMappingBuilder,
-    LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder, LinuxResources,
-    LinuxResourcesBuilder, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompBuilder, LinuxSyscallBuilder, Mount,
-    MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxIdMapping,
+    LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder,
+    LinuxResources, LinuxResourcesBuilder, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompBuilder,
+    LinuxSyscallBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
@@ -29,8 +29,7 @@ const WORKLOAD: &str = include_str!("workload.seccomp");
 const COPIED: [&str; 2] = ["ld.so.cache", "ld.so.conf"];
 
 /// The most that a sandbox may ever be given.
-const MOST: Limits =
-    Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536 };
+const MOST: Limits = Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536 };
 
 /// Takes away root filesystems and bundles of an earlier launcher; their mounts went with its mount table.
 pub(super) fn remove_old(run: &Path) {
@@ -179,7 +178,8 @@ impl Bundle<'_> {
             .inheritable(HashSet::new())
             .ambient(HashSet::new())
             .build()?;
-        let arguments = ["/closedpaw/init", "serve", &self.uid.to_string(), &self.gid.to_string()].map(str::to_owned);
+        let arguments =
+            ["/closedpaw/init", "serve", &self.uid.to_string(), &self.gid.to_string()].map(str::to_owned);
         ProcessBuilder::default()
             .args(arguments)
             .cwd("/")
@@ -211,7 +211,8 @@ impl Bundle<'_> {
             resources.set_memory(Some(LinuxMemoryBuilder::default().limit(bytes).swap(bytes).build()?));
         }
         if pids > 0 && here.contains(&"pids") {
-            resources.set_pids(Some(LinuxPidsBuilder::default().limit(i64::from(pids.min(MOST.pids))).build()?));
+            resources
+                .set_pids(Some(LinuxPidsBuilder::default().limit(i64::from(pids.min(MOST.pids))).build()?));
         }
         if cpu > 0 && here.contains(&"cpu") {
             let quota = i64::from(cpu.min(MOST.cpu)) * 100;
@@ -261,9 +262,30 @@ mod tests {
         let calls: HashSet<_> = workload_calls().collect();
         assert!(calls.len() > 200 && calls.contains("execve"));
         for call in [
-            "ptrace", "mount", "umount2", "bpf", "io_uring_setup", "io_uring_enter", "keyctl", "add_key", "userfaultfd",
-            "unshare", "setns", "init_module", "finit_module", "kexec_load", "perf_event_open", "open_by_handle_at",
-            "process_vm_readv", "pidfd_getfd", "pivot_root", "chroot", "reboot", "swapon", "move_mount", "fsopen",
+            "ptrace",
+            "mount",
+            "umount2",
+            "bpf",
+            "io_uring_setup",
+            "io_uring_enter",
+            "keyctl",
+            "add_key",
+            "userfaultfd",
+            "unshare",
+            "setns",
+            "init_module",
+            "finit_module",
+            "kexec_load",
+            "perf_event_open",
+            "open_by_handle_at",
+            "process_vm_readv",
+            "pidfd_getfd",
+            "pivot_root",
+            "chroot",
+            "reboot",
+            "swapon",
+            "move_mount",
+            "fsopen",
         ] {
             assert!(!calls.contains(call), "{call}");
         }

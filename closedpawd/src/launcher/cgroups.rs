@@ -13,5 +13,8 @@ const MOUNT: &str = "/sys/fs/cgroup";
 pub fn available() -> Vec<&'static str> {
     let unified = statfs(MOUNT).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC);
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    LIMITS.into_iter().filter(|limit| unified && controllers.split_whitespace().any(|found| found == *limit)).collect()
+    LIMITS
+        .into_iter()
+        .filter(|limit| unified && controllers.split_whitespace().any(|found| found == *limit))
+        .collect()
 }

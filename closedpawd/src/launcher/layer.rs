@@ -9,6 +9,7 @@ use closedpaw_protocol::ErrorCode;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{FileStat, fstat};
 use nix::sys::statfs::{self, FsType, fstatfs};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -37,9 +38,15 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Mounts `folder/merged`: the workspace as the sandbox will see it. Gives a descriptor of it.
-    pub(super) fn mount(folder: &Path, workspace: &OwnedFd, uid: u32, bytes: u64) -> Result<(Self, OwnedFd), ErrorCode> {
+    pub(super) fn mount(
+        folder: &Path,
+        workspace: &OwnedFd,
+        uid: u32,
+        bytes: u64,
+    ) -> Result<(Self, OwnedFd), ErrorCode> {
         let stat = fstat(workspace).map_err(|_| ErrorCode::WorkspaceMissing)?;
         check(workspace, &stat, uid)?;
+        let workspace = &in_own_mounts(workspace, &stat)?;
         // From here on dropping the layer takes away what was mounted so far.
         let layer = Self { folder: folder.to_owned() };
         let merged = layer.assemble(workspace, &stat, bytes).map_err(|error| {
@@ -92,6 +99,22 @@ fn check(workspace: &OwnedFd, stat: &FileStat, uid: u32) -> Result<(), ErrorCode
         return Err(ErrorCode::WorkspaceForbidden);
     }
     Ok(())
+}
+
+/// The same folder by way of this process's own mount table, which is the only one an overlay takes a lower layer from.
+///
+/// The kernel says where the descriptor leads; that place is opened without following any link and must turn out to be
+/// the very same folder. A client in another mount namespace, or somebody who swaps folders, is refused.
+fn in_own_mounts(workspace: &OwnedFd, stat: &FileStat) -> Result<OwnedFd, ErrorCode> {
+    let link = format!("/proc/self/fd/{}", workspace.as_raw_fd());
+    let path = fs::read_link(link).map_err(|_| ErrorCode::WorkspaceMissing)?;
+    let plain = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own = openat2(rustix::fs::CWD, &path, flags, Mode::empty(), plain)
+        .map_err(|_| ErrorCode::WorkspaceForbidden)?;
+    let found = fstat(&own).map_err(|_| ErrorCode::WorkspaceMissing)?;
+    let same = (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino);
+    if path.is_absolute() && same { Ok(own) } else { Err(ErrorCode::WorkspaceForbidden) }
 }
 
 fn is_home_or_above(stat: &FileStat) -> Result<bool, ErrorCode> {

@@ -6,6 +6,7 @@
 
 mod bundle;
 mod cgroups;
+mod domain;
 mod judge;
 mod layer;
 mod pin;

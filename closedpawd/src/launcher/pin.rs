@@ -28,7 +28,9 @@ pub enum PinError {
     #[error("no runtime is pinned; install gVisor (Debian 13: apt install runsc), then run: closedpawd pin")]
     Unpinned,
     /// It is not there.
-    #[error("the runtime {path} is missing ({error}); install gVisor (Debian 13: apt install runsc), then run: closedpawd pin")]
+    #[error(
+        "the runtime {path} is missing ({error}); install gVisor (Debian 13: apt install runsc), then run: closedpawd pin"
+    )]
     Missing {
         /// Where it should be.
         path: PathBuf,

@@ -36,8 +36,10 @@ pub(super) fn drop_to_needed() -> Result<String, caps::errors::CapsError> {
     caps::clear(None, CapSet::Inheritable)?;
     caps::set(None, CapSet::Effective, &needed)?;
     caps::set(None, CapSet::Permitted, &needed)?;
-    let mut names: Vec<String> =
-        needed.iter().map(|capability| capability.to_string().trim_start_matches("CAP_").to_lowercase()).collect();
+    let mut names: Vec<String> = needed
+        .iter()
+        .map(|capability| capability.to_string().trim_start_matches("CAP_").to_lowercase())
+        .collect();
     names.sort();
     Ok(names.join(" "))
 }

@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
 use super::setup::Programs;
-use super::{cgroups, sys};
+use super::{cgroups, domain, sys};
 use crate::paths::Paths;
 use crate::verbs::{Answer, Limits, ORDER, Verb};
 use closedpaw_descriptors::{frames, packet_pair};
@@ -60,7 +60,15 @@ enum Event {
 impl Launcher {
     pub(super) fn new(paths: Paths, programs: Programs, judge: Judge) -> Self {
         let pin = Pin::load(&paths).ok();
-        Self { paths, programs, judge, pin, sandboxes: BTreeMap::new(), jobs: Vec::new(), going: BTreeMap::new() }
+        Self {
+            paths,
+            programs,
+            judge,
+            pin,
+            sandboxes: BTreeMap::new(),
+            jobs: Vec::new(),
+            going: BTreeMap::new(),
+        }
     }
 
     /// Serves until the judge ends or a signal says so; nothing that was started outlives it.
@@ -86,10 +94,15 @@ impl Launcher {
 
     fn run(&mut self) -> io::Result<ExitCode> {
         let mut mask = SigSet::empty();
-        [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP].into_iter().for_each(|signal| mask.add(signal));
+        [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP]
+            .into_iter()
+            .for_each(|signal| mask.add(signal));
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let judge_id = i32::try_from(self.judge.process.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        let judge_id = i32::try_from(self.judge.process.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(io::ErrorKind::NotFound)?;
         let judge = pidfd_open(judge_id, PidfdFlags::empty())?;
         // Not under systemd is no error.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -140,7 +153,9 @@ impl Launcher {
 
     /// Obeys one order; `false` if the judge has said something that is none.
     fn order(&mut self) -> io::Result<bool> {
-        let Some((bytes, descriptors)) = frames::receive_packet::<ORDER>(&self.judge.socket)? else { return Ok(false) };
+        let Some((bytes, descriptors)) = frames::receive_packet::<ORDER>(&self.judge.socket)? else {
+            return Ok(false);
+        };
         let Ok((id, verb)) = Verb::from_bytes(&bytes) else {
             tracing::error!("launcher: the judge sent something that is not one of the six verbs");
             return Ok(false);
@@ -156,7 +171,8 @@ impl Launcher {
     fn obey(&mut self, id: SandboxId, verb: Verb, descriptors: Vec<OwnedFd>) -> Result<Done, ErrorCode> {
         match verb {
             Verb::Mount { uid, bytes } => {
-                let [workspace] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| ErrorCode::WorkspaceMissing)?;
+                let [workspace] =
+                    <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| ErrorCode::WorkspaceMissing)?;
                 let sandbox = self.sandbox(id)?;
                 let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes)?;
                 sandbox.layer = Some(layer);
@@ -195,8 +211,10 @@ impl Launcher {
     /// The sandbox of that name, made if it is new.
     fn sandbox(&mut self, id: SandboxId) -> Result<&mut Sandbox, ErrorCode> {
         if !self.sandboxes.contains_key(&id) {
-            let used: Vec<u32> = self.sandboxes.values().chain(self.going.values()).map(|sandbox| sandbox.slot).collect();
-            let slot = (0u32..).take(MOST).find(|slot| !used.contains(slot)).ok_or(ErrorCode::TooManySandboxes)?;
+            let used: Vec<u32> =
+                self.sandboxes.values().chain(self.going.values()).map(|sandbox| sandbox.slot).collect();
+            let slot =
+                (0u32..).take(MOST).find(|slot| !used.contains(slot)).ok_or(ErrorCode::TooManySandboxes)?;
             let sandbox = Sandbox::new(&self.paths.run(), id, slot).map_err(internal)?;
             self.sandboxes.insert(id, sandbox);
         }
@@ -225,6 +243,7 @@ impl Launcher {
         command.arg("--bundle").arg(&sandbox.folder).arg("--pid-file").arg(sandbox.folder.join("pid"));
         // The sandbox inherits these; a pipe for its errors would keep whoever reads it waiting for ever.
         command.arg(id.to_string()).stdin(stdin).stdout(stdout).stderr(Stdio::null());
+        sys::in_child(&mut command, domain::no_network);
         sandbox.channel = Some((to_sandbox.into(), from_sandbox.into()));
         self.spawn(command, id, verb, Step::Create)?;
         Ok(Done::Later)
@@ -275,7 +294,13 @@ impl Launcher {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.arg("--root").arg(self.paths.run().join("runsc"));
         command.arg("--log").arg(self.paths.run().join("runsc.log"));
-        command.args(["--platform=systrap", "--network=none", "--overlay2=none", "--host-uds=none", "--oci-seccomp"]);
+        command.args([
+            "--platform=systrap",
+            "--network=none",
+            "--overlay2=none",
+            "--host-uds=none",
+            "--oci-seccomp",
+        ]);
         if cgroups::available().is_empty() {
             command.arg("--ignore-cgroups");
         }
@@ -283,7 +308,13 @@ impl Launcher {
         Ok(command)
     }
 
-    fn spawn(&mut self, mut command: Command, sandbox: SandboxId, verb: Verb, step: Step) -> Result<(), ErrorCode> {
+    fn spawn(
+        &mut self,
+        mut command: Command,
+        sandbox: SandboxId,
+        verb: Verb,
+        step: Step,
+    ) -> Result<(), ErrorCode> {
         let process = command.spawn().map_err(internal)?;
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or(ErrorCode::Internal)?;
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(internal)?;
@@ -294,7 +325,11 @@ impl Launcher {
     fn job_ended(&mut self, index: usize) -> io::Result<()> {
         let Job { mut process, sandbox, verb, step, .. } = self.jobs.swap_remove(index);
         let status = process.wait()?;
-        let result = if status.success() { self.next_step(sandbox, verb, step) } else { Err(ErrorCode::SandboxFailed) };
+        let result = if status.success() {
+            self.next_step(sandbox, verb, step)
+        } else {
+            Err(ErrorCode::SandboxFailed)
+        };
         if step == Step::Delete {
             self.going.remove(&sandbox);
             return self.answer(sandbox, verb, Ok(()), None);
@@ -303,7 +338,11 @@ impl Launcher {
             Ok(Done::Later) => Ok(()),
             Ok(Done::Now(_)) => self.answer(sandbox, verb, Ok(()), None),
             Err(code) => {
-                tracing::error!("runsc {}: {status}; see {}", step.name(), self.paths.run().join("runsc.log").display());
+                tracing::error!(
+                    "runsc {}: {status}; see {}",
+                    step.name(),
+                    self.paths.run().join("runsc.log").display()
+                );
                 self.answer(sandbox, verb, Err(code), None)
             }
         }
@@ -313,7 +352,8 @@ impl Launcher {
         match step {
             Step::Create => {
                 self.known(id)?.watch().map_err(internal)?;
-                let start = self.runtime_command(&["start", &id.to_string()])?;
+                let mut start = self.runtime_command(&["start", &id.to_string()])?;
+                sys::in_child(&mut start, domain::no_network);
                 self.spawn(start, id, verb, Step::Start)?;
                 Ok(Done::Later)
             }

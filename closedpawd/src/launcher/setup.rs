@@ -133,10 +133,12 @@ pub(super) fn daemon_key(paths: &Paths, judge: Account) -> Result<(), SetupError
     let path = paths.daemon_key();
     if !path.exists() {
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| SetupError::make("random numbers", io::Error::other(error)))?;
+        getrandom::fill(&mut seed)
+            .map_err(|error| SetupError::make("random numbers", io::Error::other(error)))?;
         write_new(&path, hex::encode(seed).as_bytes(), 0o400, judge)?;
     }
-    let text = fs::read_to_string(&path).map_err(|error| SetupError::make(path.display().to_string(), error))?;
+    let text =
+        fs::read_to_string(&path).map_err(|error| SetupError::make(path.display().to_string(), error))?;
     let mut seed = [0; 32];
     hex::decode_to_slice(text.trim(), &mut seed)
         .map_err(|error| SetupError::make(path.display().to_string(), io::Error::other(error)))?;

@@ -63,7 +63,10 @@ fn covers(one: &Condition, two: &Condition, one_rule: &Rule, two_rule: &Rule) ->
     // A `deny` must be touched: a field without values does not. Only another `deny` is sure to have one.
     let needs_some = one_rule.speech == Speech::Deny && two_rule.speech != Speech::Deny;
     match (&one.test, &two.test) {
-        (Test::Argv(one), Test::Argv(two)) => each_covered(one, two, |a, b| a.covers(b)),
+        (Test::Argv(one), Test::Argv(two)) => match two_rule.speech {
+            Speech::Allow(_) => each_covered(one, two, |a, b| a.covers(b)),
+            Speech::Ask(_) | Speech::Deny => each_covered(one, two, |a, b| a.touches_all(b)),
+        },
         (Test::Paths(one), Test::Paths(two)) => each_covered(one, two, |a, b| a.covers(b)),
         (Test::Hosts(one), Test::Hosts(two)) => each_covered(one, two, |a, b| a.covers(b)),
         (Test::Texts(one), Test::Texts(two)) => each_covered(one, two, |a, b| a.covers(b)),

@@ -227,6 +227,41 @@ fn a_denied_path_is_denied_by_every_spelling() {
 }
 
 #[test]
+fn a_denied_program_is_denied_by_name_and_by_path() {
+    let rules =
+        rule("no", "deny = [\"exec\"]\nargv = [[\"rm\", \"**\"], [\"/usr/bin/dd\", \"x\"], [\"mk*\"]]")
+            + &rule("rest", "ask = [\"exec\"]");
+    let policy = policy(&rules);
+    for line in [
+        "rm",
+        "rm -r a",
+        "/bin/rm a",
+        "/usr/bin/rm",
+        "./rm",
+        "/usr/../bin/rm",
+        "dd x",
+        "/bin/dd x",
+        "mkfs",
+        "/sbin/mkfs",
+    ] {
+        assert_eq!(Asked::line(&format!("exec -- {line}")).verdict(&policy), "deny", "{line}");
+    }
+    for line in ["rmdir", "dd", "dd y", "/rm/ls", "mkfs x", "ls rm"] {
+        assert_eq!(Asked::line(&format!("exec -- {line}")).verdict(&policy), "ask", "{line}");
+    }
+    let allow = super::policy(&rule("it", "allow = [\"exec\"]\nargv = [[\"aa\"]]"));
+    assert_eq!(Asked::line("exec -- /usr/bin/aa").verdict(&allow), "deny");
+}
+
+#[test]
+fn a_denied_method_is_denied_in_every_case() {
+    let rules = rule("no", "deny = [\"fetch\"]\nmethod = \"POST\"") + &rule("rest", "allow = [\"fetch\"]");
+    let policy = policy(&rules);
+    assert_eq!(Asked::line("fetch post http://a/").verdict(&policy), "deny");
+    assert_eq!(Asked::line("fetch GET http://a/").verdict(&policy), "allow");
+}
+
+#[test]
 fn a_denied_web_path_is_denied_by_every_spelling() {
     let rules = rule("never", "deny = [\"fetch\"]\npath = [\"/admin\", \"/admin/**\"]")
         + &rule("else", "allow = [\"fetch\"]");

@@ -42,7 +42,7 @@ fn the_smallest_rule_is_one_for_exactly_this() {
     assert_eq!(
         asked.with(smallest_rule),
         r#"[[rule]]
-name = "exec ls a*b c\\\"\\n"
+name = "exec ls a*b c\\\\\"\\n"
 allow = ["exec"]
 argv = [["ls", "a\\*b", "c\\\\\"\u000A"]]
 cwd = "/workspace"

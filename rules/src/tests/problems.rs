@@ -236,6 +236,7 @@ fn a_rule_that_still_decides_something_is_not_warned_of() {
             "allow = [\"read\"]\nlabels = { untrusted = [\"web\"] }",
         ),
         ("ask = [\"exec\"]\nunless = { allowed = true }", ls),
+        ("deny = [\"exec\"]\nargv = [[\"/usr/*\"]]", "deny = [\"exec\"]\nargv = [[\"/usr/bin/rm\"]]"),
         (
             "allow = [\"exec\"]\nargv = [[\"ls\", \"**\"]]\nlimits = { seconds = 1 }",
             "allow = [\"exec\"]\nargv = [[\"ls\"]]",

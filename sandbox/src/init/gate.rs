@@ -79,8 +79,7 @@ fn few_capabilities() -> bool {
 fn no_devices() -> bool {
     let Ok(entries) = fs::read_dir("/dev") else { return false };
     entries.flatten().all(|entry| {
-        let harmless =
-            !matches!(entry.file_name().to_str(), Some("mem" | "kmem" | "port" | "kvm" | "fuse") | None);
+        let harmless = !matches!(entry.file_name().to_str(), Some("mem" | "kmem" | "port" | "kvm") | None);
         harmless && entry.file_type().is_ok_and(|kind| !kind.is_block_device())
     })
 }

@@ -116,7 +116,12 @@ async fn carry(mut child: Child, stream: &mut Stream, reaper: &Reaper) -> Exit {
     let exit = loop {
         tokio::select! {
             exit = &mut finished => break exit,
-            () = &mut write, if writing => { writing = false; group.kill(); }
+            whole = &mut write, if writing => {
+                writing = false;
+                if !whole {
+                    group.kill();
+                }
+            }
             () = &mut listen, if listening => { listening = false; group.kill(); }
         }
     };
@@ -146,13 +151,14 @@ async fn finished(
     exit.unwrap_or(Exit::Signal(9))
 }
 
-/// Sends what is said until nobody can say more, or the relay has gone.
-async fn write(to: &mut (impl AsyncWrite + Unpin), mut said: mpsc::Receiver<(Kind, Vec<u8>)>) {
+/// Sends what is said until nobody can say more; `false` if the relay has gone before.
+async fn write(to: &mut (impl AsyncWrite + Unpin), mut said: mpsc::Receiver<(Kind, Vec<u8>)>) -> bool {
     while let Some((kind, payload)) = said.recv().await {
         if write_frame(to, kind, &payload).await.is_err() {
-            return;
+            return false;
         }
     }
+    true
 }
 
 type Pipes = (pipe::Sender, pipe::Receiver, pipe::Receiver);

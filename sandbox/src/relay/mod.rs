@@ -51,7 +51,7 @@ fn confine() -> Result<(), confine::ConfineError> {
     nix::sys::prctl::set_no_new_privs().map_err(std::io::Error::from)?;
     nix::sys::prctl::set_dumpable(false).map_err(std::io::Error::from)?;
     confine::no_files_no_network()?;
-    confine::allow_only(&sys::allowed())
+    confine::allow_only(&sys::allowed()?)
 }
 
 #[allow(clippy::print_stderr, reason = "the start-up line and the last words are this program's whole log")]

@@ -1,6 +1,6 @@
 //! The relay's inherited descriptors and its system calls.
 
-use seccompiler::SeccompRule;
+use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -83,7 +83,14 @@ pub(super) const CALLS: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// [`CALLS`] as a filter takes them.
-pub(super) fn allowed() -> Vec<(i64, Vec<SeccompRule>)> {
-    CALLS.iter().map(|call| (*call, Vec::new())).collect()
+/// [`CALLS`] as a filter takes them, and pairs of connected streams, which tokio makes for its signals. No other kind
+/// of socket pair: a datagram one could send to any socket that has a path.
+pub(super) fn allowed() -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
+    let is = |argument, mask, value: i32| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
+    };
+    let stream = SeccompRule::new(vec![is(0, 0xffff_ffff, libc::AF_UNIX)?, is(1, 0xf, libc::SOCK_STREAM)?])?;
+    let calls = CALLS.iter().map(|call| (*call, Vec::new()));
+    Ok(calls.chain([(libc::SYS_socketpair, vec![stream])]).collect())
 }

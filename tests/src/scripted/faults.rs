@@ -28,12 +28,16 @@ pub(super) fn answer(
     };
     let by_length = fault == Some(&Fault::CutByLength);
     let (frames, error_frame, kind) = match format {
-        Format::Ollama => {
-            (ollama::frames(model, say, by_length), ollama::error_frame as fn(&str) -> String, "application/x-ndjson")
-        }
-        Format::OpenAi => {
-            (openai::frames(model, say, by_length), openai::error_frame as fn(&str) -> String, "text/event-stream")
-        }
+        Format::Ollama => (
+            ollama::frames(model, say, by_length),
+            ollama::error_frame as fn(&str) -> String,
+            "application/x-ndjson",
+        ),
+        Format::OpenAi => (
+            openai::frames(model, say, by_length),
+            openai::error_frame as fn(&str) -> String,
+            "text/event-stream",
+        ),
     };
     let Some(fault) = fault else { return send(to, kind, &frames) };
     if before_the_head(to, fault)? {

@@ -20,6 +20,8 @@ mod ollama;
 mod openai;
 mod script;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use script::{Call, Card, Fault, Format, Say, Script, Turn};
 pub use server::{Address, Seen, Server};

@@ -60,7 +60,9 @@ fn remote(card: &Card, entry: &mut Value) {
 pub(super) fn frames(model: &str, say: &Say, cut_by_length: bool) -> Vec<String> {
     let mut messages: Vec<Value> = match say {
         Say::Text(text) => super::faults::pieces(text).map(|piece| json!({ "content": piece })).collect(),
-        Say::Thought(thought, text) => vec![json!({ "content": "", "thinking": thought }), json!({ "content": text })],
+        Say::Thought(thought, text) => {
+            vec![json!({ "content": "", "thinking": thought }), json!({ "content": text })]
+        }
         Say::Step(step) => {
             super::faults::pieces(&step.to_string()).map(|piece| json!({ "content": piece })).collect()
         }

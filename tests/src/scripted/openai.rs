@@ -29,7 +29,9 @@ pub(super) fn page(cards: &[Card], method: &str, path: &str) -> Option<(u16, Val
 pub(super) fn frames(model: &str, say: &Say, cut_by_length: bool) -> Vec<String> {
     let mut deltas: Vec<Value> = match say {
         Say::Text(text) => pieces(text).map(|piece| json!({ "content": piece })).collect(),
-        Say::Thought(thought, text) => vec![json!({ "reasoning_content": thought }), json!({ "content": text })],
+        Say::Thought(thought, text) => {
+            vec![json!({ "reasoning_content": thought }), json!({ "content": text })]
+        }
         Say::Step(step) => pieces(&step.to_string()).map(|piece| json!({ "content": piece })).collect(),
         Say::Calls(calls) => calls.iter().enumerate().flat_map(call).collect(),
         Say::Obey(_) | Say::With(_) => Vec::new(),
@@ -66,7 +68,8 @@ pub(super) fn error_frame(words: &str) -> String {
 fn call((index, call): (usize, &Call)) -> Vec<Value> {
     let arguments = call.arguments.to_string();
     let function = json!({ "name": call.name, "arguments": "" });
-    let first = json!({ "index": index, "id": format!("call_{index}"), "type": "function", "function": function });
+    let first =
+        json!({ "index": index, "id": format!("call_{index}"), "type": "function", "function": function });
     let rest = pieces(&arguments)
         .map(|piece| json!({ "tool_calls": [{ "index": index, "function": { "arguments": piece } }] }));
     std::iter::once(json!({ "tool_calls": [first] })).chain(rest).collect()

@@ -195,9 +195,15 @@ fn is_chat(format: Format, path: &str) -> bool {
 
 fn serve(connection: &mut Connection, shared: &Shared) -> io::Result<()> {
     let Some(Request { method, path, headers, body }) = http::read_request(connection) else { return Ok(()) };
-    shared.state().seen.push(Seen { method: method.clone(), path: path.clone(), headers, body: body.clone() });
+    shared.state().seen.push(Seen {
+        method: method.clone(),
+        path: path.clone(),
+        headers,
+        body: body.clone(),
+    });
     if shared.still_loading() {
-        let loading = json!({ "error": { "code": 503, "message": "Loading model", "type": "unavailable_error" } });
+        let loading =
+            json!({ "error": { "code": 503, "message": "Loading model", "type": "unavailable_error" } });
         return http::document(connection, 503, "application/json", &loading.to_string());
     }
     if method == "POST" && is_chat(shared.script.format, &path) {
@@ -241,6 +247,7 @@ fn page(
         Format::Ollama => ollama::page(&script.models, method, path, body),
         Format::OpenAi => openai::page(&script.models, method, path),
     };
-    let (status, page) = page.unwrap_or((404, json!({ "error": { "code": 404, "message": "File Not Found" } })));
+    let (status, page) =
+        page.unwrap_or((404, json!({ "error": { "code": 404, "message": "File Not Found" } })));
     http::document(connection, status, "application/json", &page.to_string())
 }

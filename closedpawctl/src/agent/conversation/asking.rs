@@ -8,7 +8,8 @@ use crate::agent::chat::TurnError;
 use crate::agent::discover::Model;
 use crate::agent::limits::Limits;
 use crate::agent::ports::{Dial, Hands, Note, ToolResult, Voice};
-use crate::agent::tools::ToolCall;
+use crate::agent::steps;
+use crate::agent::tools::{Tool, ToolCall};
 use crate::agent::wire::request::{Chat, Form, Message};
 use crate::agent::wire::turn::Turn;
 use crate::agent::wrap::{Boundary, cut, defang};
@@ -30,6 +31,7 @@ pub(super) struct Asking<'a, D, H, V> {
     ports: Ports<'a, D, H, V>,
     pub(super) counted: Counted,
     told_dropped: usize,
+    small: bool,
 }
 
 /// What ends a question, or only the way it was asked.
@@ -72,7 +74,22 @@ impl<'a, D: Dial, H: Hands, V: Voice> Asking<'a, D, H, V> {
         spent: &'a mut Spent,
         ports: Ports<'a, D, H, V>,
     ) -> Self {
-        Self { model, boundary, limits, history, spent, ports, counted: Counted::default(), told_dropped: 0 }
+        Self {
+            model,
+            boundary,
+            limits,
+            history,
+            spent,
+            ports,
+            counted: Counted::default(),
+            told_dropped: 0,
+            small: false,
+        }
+    }
+
+    /// From now on results are made easy to read for a small model.
+    pub(super) fn for_a_small_model(&mut self) {
+        self.small = true;
     }
 
     pub(super) fn say(&mut self, note: &Note) {
@@ -134,6 +151,9 @@ impl<'a, D: Dial, H: Hands, V: Voice> Asking<'a, D, H, V> {
 
     fn outcome(&mut self, call: ToolCall, result: ToolResult) -> Result<Outcome, AskError> {
         match result {
+            ToolResult::Done { text } if self.small && call.tool() == Tool::ListFiles => {
+                Ok(self.wrapped(&call, "", &steps::without_sizes(&text)))
+            }
             ToolResult::Done { text } => Ok(self.wrapped(&call, "", &text)),
             ToolResult::Failed { failure, text } => {
                 self.counted.failed += 1;

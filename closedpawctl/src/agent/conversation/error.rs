@@ -48,7 +48,9 @@ pub enum AskError {
     #[error("something else than a model server answers")]
     NotAModelServer,
     /// Ask a shorter question, begin a new conversation, or take a model that holds more.
-    #[error("the model cannot hold this conversation: it needs about {needed} tokens and there are {context}")]
+    #[error(
+        "the model cannot hold this conversation: it needs about {needed} tokens and there are {context}"
+    )]
     ContextTooSmall {
         /// What is there.
         context: u32,

@@ -42,7 +42,9 @@ pub(super) async fn ask<D: Dial, H: Hands, V: Voice>(
             Turn::Complete { text, .. } if calls.is_empty() && text.trim().is_empty() => {
                 return Err(AskError::NoAnswer.into());
             }
-            Turn::Complete { text, .. } if calls.is_empty() => return Ok(finish(asking, exchange, text, false)),
+            Turn::Complete { text, .. } if calls.is_empty() => {
+                return Ok(finish(asking, exchange, text, false));
+            }
             Turn::Complete { text, thinking, calls: native } => {
                 let records: Vec<CallRecord> = calls.iter().map(|call| ids.record(call)).collect();
                 // A rescued call was the text; it is told back as the call it stands for.
@@ -51,7 +53,8 @@ pub(super) async fn ask<D: Dial, H: Hands, V: Voice>(
                 exchange.push(Message::Assistant { text, thinking, calls: records.clone() }.into());
                 for (call, record) in calls.iter().zip(records) {
                     let result = asking.call(&call.name, &call.arguments).await?;
-                    let tool = |text| Message::Tool { id: record.id.clone(), name: record.name.clone(), text };
+                    let tool =
+                        |text| Message::Tool { id: record.id.clone(), name: record.name.clone(), text };
                     let (message, stub) = (tool(result.text), tool(result.stub));
                     exchange.push(Entry { message, stub: Some(stub) });
                 }

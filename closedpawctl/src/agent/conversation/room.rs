@@ -45,9 +45,8 @@ pub(super) fn fit(
     }
     let mut left = room - needed;
     let costs = history.iter().rev().map(|exchange| sum(exchange.iter().map(|entry| of(&entry.message))));
-    let kept = costs
-        .take_while(|cost| left.checked_sub(*cost).inspect(|rest| left = *rest).is_some())
-        .count();
+    let kept =
+        costs.take_while(|cost| left.checked_sub(*cost).inspect(|rest| left = *rest).is_some()).count();
     let dropped = history.len() - kept;
     let past = history.iter().skip(dropped).flatten().map(|entry| &entry.message);
     let messages = beginning.iter().chain(past).chain(current).cloned().collect();

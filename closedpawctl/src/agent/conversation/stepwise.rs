@@ -18,6 +18,7 @@ pub(super) async fn ask<D: Dial, H: Hands, V: Voice>(
     asking: &mut Asking<'_, D, H, V>,
     question: &str,
 ) -> Result<(Answer, Exchange), Trouble> {
+    asking.for_a_small_model();
     let beginning = steps::beginning();
     let mut exchange: Exchange = vec![Message::User(steps::question(question)).into()];
     let steps = asking.limits.steps;
@@ -70,9 +71,7 @@ fn finish<D: Dial, H: Hands, V: Voice>(
 ) -> (Answer, Exchange) {
     let text = text.trim().to_owned();
     asking.show(&text);
-    let exchange = vec![
-        Message::User(steps::question(question)).into(),
-        assistant(steps::answer(&defang(&text))),
-    ];
+    let exchange =
+        vec![Message::User(steps::question(question)).into(), assistant(steps::answer(&defang(&text)))];
     (asking.answer(text, false), exchange)
 }

@@ -90,7 +90,8 @@ async fn the_named_model_wins_and_its_absence_is_an_error() {
         let (model, _) = found(script(Format::Ollama, models.clone()), named(Kind::Ollama, name)).await;
         assert_eq!(model.unwrap().name(), "b:latest");
     }
-    let missing = Err(Unusable::ModelMissing { name: "c".into(), available: vec!["a".into(), "b:latest".into()] });
+    let missing =
+        Err(Unusable::ModelMissing { name: "c".into(), available: vec!["a".into(), "b:latest".into()] });
     for format in [Format::Ollama, Format::OpenAi] {
         let (model, _) = found(script(format, models.clone()), named(Kind::Either, "c")).await;
         assert_eq!(model, missing);
@@ -190,7 +191,8 @@ async fn a_slow_server_is_left() {
     for (fault, stage) in [(Fault::SlowFirstByte(60_000), Stage::Head), (Fault::Stall, Stage::Idle)] {
         let script = Script { fault: Some(fault), ..script(Format::OpenAi, vec![Card::default()]) };
         let mut servers = Servers::start([script]);
-        let none = find(&mut servers, &[endpoint(Kind::OpenAi)], &mut Recorder::default(), &impatient()).await;
+        let none =
+            find(&mut servers, &[endpoint(Kind::OpenAi)], &mut Recorder::default(), &impatient()).await;
         assert_eq!(none.unwrap_err().tried[0].why, Unusable::Slow(stage));
     }
 }

@@ -120,9 +120,11 @@ impl Unusable {
 impl NoModel {
     /// A stable number: that of the endpoint that came nearest, or 100 if there was none to try.
     pub fn code(&self) -> u16 {
-        let nearest = self.tried.iter().map(|tried| &tried.why).reduce(|best, why| {
-            if why.hope() > best.hope() { why } else { best }
-        });
+        let nearest = self
+            .tried
+            .iter()
+            .map(|tried| &tried.why)
+            .reduce(|best, why| if why.hope() > best.hope() { why } else { best });
         nearest.map_or(100, Unusable::code)
     }
 }

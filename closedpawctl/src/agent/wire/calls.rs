@@ -179,12 +179,7 @@ mod tests {
     use super::*;
 
     fn piece(index: Option<u64>, id: &str, name: &str, arguments: &str) -> Piece {
-        Piece {
-            index,
-            id: Some(id.to_owned()),
-            name: Some(name.to_owned()),
-            arguments: arguments.to_owned(),
-        }
+        Piece { index, id: Some(id.to_owned()), name: Some(name.to_owned()), arguments: arguments.to_owned() }
     }
 
     /// The calls that come out, as (id, name, arguments).

@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn comments_and_other_fields_are_left_out() {
-        assert_eq!(all(&["\u{feff}data: a\n\n: keep-alive\n\nevent: x\nid: 1\nretry: 2\n\ndata2: no\n\n"]), ["a"]);
+        assert_eq!(
+            all(&["\u{feff}data: a\n\n: keep-alive\n\nevent: x\nid: 1\nretry: 2\n\ndata2: no\n\n"]),
+            ["a"]
+        );
         assert!(all(&[": only\n\n", "event: x\n\n"]).is_empty());
     }
 
