@@ -83,7 +83,8 @@ fetch_runsc() {
     local work sources
     work=$(mktemp -d)
     mkdir -p "$work"/{lists/partial,archives/partial}
-    sources=$(cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | sed -n 's/^URIs: *//p;s/^deb [^h]*\(https\?:[^ ]*\) .*/\1/p' | head -1)
+    sources=$( (cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true) |
+        sed -n 's/^URIs: *//p;s/^deb [^h]*\(https\?:[^ ]*\) .*/\1/p' | sed -n 1p)
     [ -n "$sources" ] || die "no Debian package source is configured; install runsc by hand"
     printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$sources" >"$work/trixie.sources"
     local options=(-o "Dir::Etc::sourcelist=$work/trixie.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/lists"

@@ -58,7 +58,9 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let cause = match refusal.code {
             ErrorCode::Denied if refusal.detail.is_empty() => "policy denies it".to_owned(),
-            _ => crate::console::screen::visible(&refusal.to_string()),
+            ErrorCode::AnsweredNo => "the answer was no".to_owned(),
+            _ if refusal.detail.is_empty() => "the daemon refuses".to_owned(),
+            _ => crate::console::screen::visible(&refusal.detail),
         };
         Self::new(refusal.code.word(), refusal.code.exit_code(), cause, refusal.code.next_step())
     }

@@ -1,10 +1,7 @@
 #!/usr/bin/env python3
-"""A second client for closedpawd, from docs/PROTOCOL.md alone: greets the daemon, checks its proof, asks for its state.
+"""client.py [--hex] [SOCKET]: a second client, written from docs/PROTOCOL.md alone.
 
-Needs blake3 and pynacl. Run it as the person whose key is enrolled:
-
-    client.py [--hex] [SOCKET]
-"""
+Greets the daemon, checks its proof, asks for its state. Needs blake3 and pynacl, and the key of whoever runs it."""
 import os
 import socket
 import stat
@@ -13,18 +10,14 @@ import sys
 from pathlib import Path
 
 import blake3
-from nacl.bindings import crypto_sign_BYTES
 from nacl.signing import SigningKey, VerifyKey
 
 SOCKET = "/run/closedpaw/closedpawd.sock"
 VERSION = 1
 MAX_FRAME = 64 * 1024
-CONTEXT_REQUEST = ("closedpaw 2026-11 request v1", 0)
-CONTEXT_DAEMON = ("closedpaw 2026-11 daemon v1", 5)
-REQUEST_STATUS = 9
+REQUEST, DAEMON, HEAD = (f"closedpaw 2026-11 {what} v1" for what in ("request", "daemon", "audit head"))
+CONTEXT_REQUEST, REQUEST_STATUS, REPLY_STATUS = 0, 9, 9
 
-
-# --- encoding: bincode 2, standard(), big-endian ---------------------------------------------------------------------
 
 def number(value):
     """Every unsigned integer but u8; also enum tags and lengths."""
@@ -35,15 +28,13 @@ def number(value):
 
 
 class Reader:
-    """Reads the canonical encoding, and nothing else."""
-
     def __init__(self, data):
         self.data, self.at = data, 0
 
     def raw(self, count):
-        if self.at + count > len(self.data):
-            raise ValueError("the message is cut")
         self.at += count
+        if self.at > len(self.data):
+            raise ValueError("the message is cut")
         return self.data[self.at - count:self.at]
 
     def number(self):
@@ -62,9 +53,6 @@ class Reader:
             raise ValueError(f"unknown tag {value}")
         return value
 
-    def bool(self):
-        return bool(self.tag(2))
-
     def text(self):
         return self.raw(self.number()).decode("utf-8")
 
@@ -78,53 +66,39 @@ class Reader:
 
 def status(message):
     state = {"version": message.text(), "revision": message.raw(32).hex(), "rules": message.number()}
-    state["policy_error"] = message.text() if message.bool() else None
-    state["runtime" if message.tag(2) == 0 else "no_runtime"] = message.text()
+    state["policy_error"] = message.text() if message.tag(2) else None
+    found = "runtime" if message.tag(2) == 0 else "no runtime"
+    state[found] = message.text()
     state["limits"], state["missing"] = message.texts(), message.texts()
     state["sessions"], state["since"] = message.number(), message.number()
-    state["profiles"], state["halted"] = message.texts(), message.bool()
+    state["profiles"], state["halted"] = message.texts(), bool(message.tag(2))
     return state
 
 
-# --- frames, signatures, trust ---------------------------------------------------------------------------------------
-
-def send(link, body):
-    link.sendall(struct.pack(">I", len(body)) + body)
-
-
 def receive(link):
-    def exactly(count):
-        data = b""
-        while len(data) < count:
-            piece = link.recv(count - len(data))
-            if not piece:
-                raise ConnectionError("the daemon hung up")
-            data += piece
-        return data
-
-    length, = struct.unpack(">I", exactly(4))
+    length, = struct.unpack(">I", link.recv(4, socket.MSG_WAITALL).ljust(4, b"\0"))
     if not 1 <= length <= MAX_FRAME:
-        raise ValueError("no frame has that length")
-    return exactly(length)
+        sys.exit("the daemon hung up, or sent what is no frame")
+    return link.recv(length, socket.MSG_WAITALL)
 
 
 def statement(context, challenge, sequence, body):
     """The 32 bytes that are signed."""
-    return blake3.blake3(challenge + struct.pack(">Q", sequence) + body, derive_key_context=context[0]).digest()
+    return blake3.blake3(challenge + struct.pack(">Q", sequence) + body, derive_key_context=context).digest()
 
 
 def roots_alone(path):
     """The file is root's; every folder above it is a plain folder of root's that nobody else can write to."""
     for place in [path, *path.parents]:
         found = place.lstat()
-        open_folder = place != path and (not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022)
-        if found.st_uid != 0 or open_folder:
+        if found.st_uid != 0 or place != path and (not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022):
             sys.exit(f"{place}: not root's alone; whatever listens there could be anybody's")
 
 
 def main(words):
-    show = (lambda name, data: print(f"{name:<9} {data.hex()}")) if "--hex" in words else (lambda name, data: None)
-    path = Path(next((word for word in words if not word.startswith("--")), os.environ.get("CLOSEDPAW_SOCKET", SOCKET)))
+    show = (lambda name, data: print(f"{name:<9} {data.hex()}")) if "--hex" in words else (lambda *_: None)
+    named = [word for word in words if word != "--hex"]
+    path = Path(named[0] if named else SOCKET)
     pin = Path(str(path).removesuffix(SOCKET) or "/") / "etc/closedpaw/daemon.pub"
     roots_alone(path)
     roots_alone(pin)
@@ -136,11 +110,10 @@ def main(words):
     _, listener, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if listener != 0:
         sys.exit("the socket is not served by root")
-
     own = os.urandom(32)
     hello = number(VERSION) + own
     show("hello", hello)
-    send(link, hello)
+    link.sendall(struct.pack(">I", len(hello)) + hello)
     welcome = receive(link)
     show("welcome", welcome)
     message = Reader(welcome)
@@ -148,26 +121,28 @@ def main(words):
     message.end()
     if version != VERSION or daemon != pinned:
         sys.exit("another version, or not the pinned key")
-    VerifyKey(daemon).verify(statement(CONTEXT_DAEMON, own, 0, challenge), proof)
+    VerifyKey(daemon).verify(statement(DAEMON, own, 0, challenge), proof)
 
     body, sequence = number(REQUEST_STATUS), 0
-    signature = key.sign(statement(CONTEXT_REQUEST, challenge, sequence, body))[:crypto_sign_BYTES]
-    signed = number(CONTEXT_REQUEST[1]) + key.verify_key.encode() + number(sequence) + signature + number(len(body)) + body
+    signature = key.sign(statement(REQUEST, challenge, sequence, body))[:64]
+    signed = number(CONTEXT_REQUEST) + key.verify_key.encode() + number(sequence) + signature + number(len(body)) + body
     show("signed", signed)
-    send(link, signed)
+    link.sendall(struct.pack(">I", len(signed)) + signed)
     answer = receive(link)
     show("outgoing", answer)
     message = Reader(answer)
     if message.tag(2) != 0 or message.number() != sequence:
         sys.exit("not the reply to this statement")
-    head = {"size": message.number(), "root": message.raw(32).hex(), "time": message.number(), "signature": message.raw(64).hex()}
+    size, root, time, head = message.number(), message.raw(32), message.number(), message.raw(64)
+    signed_head = struct.pack(">QQ", size, time) + root
+    VerifyKey(daemon).verify(blake3.blake3(signed_head, derive_key_context=HEAD).digest(), head)
     if message.tag(2) == 1:
         sys.exit(f"refused: code {message.number()} {message.text()}")
-    if message.tag(11) != 9:
+    if message.tag(11) != REPLY_STATUS:
         sys.exit("another reply than a status")
     state = status(message)
     message.end()
-    for name, value in {**state, "head": head}.items():
+    for name, value in {**state, "log": f"{size} records, root {root.hex()}"}.items():
         print(f"{name:<13} {value}")
 
 

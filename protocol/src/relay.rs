@@ -65,7 +65,7 @@ impl Gate {
     pub const MOUNTS: u32 = 1 << 4;
     /// Init is alone: process 1, nobody else's processes in sight.
     pub const ALONE: u32 = 1 << 5;
-    /// Capabilities are at most what init needs, and no new privileges can be had.
+    /// Capabilities are at most what init needs.
     pub const CAPABILITIES: u32 = 1 << 6;
     /// System calls that have no use here fail.
     pub const SECCOMP: u32 = 1 << 7;

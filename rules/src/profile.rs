@@ -110,7 +110,7 @@ pub struct Profile {
     pub require: Vec<Resource>,
     /// The variables an action may set. None of them makes a program run or load something.
     pub env: Vec<String>,
-    /// The variables that are always set. A PATH among them lies inside `/usr`.
+    /// The variables an action may set to exactly these values. A PATH among them lies inside `/usr`.
     pub environment: Vec<(String, String)>,
     /// How the workspace is visible.
     pub workspace: WorkspaceMount,

@@ -1,4 +1,14 @@
 //! End-to-end tests, doubles and benchmarks.
 #![forbid(unsafe_code)]
+// A harness that cannot go on says so and fails the test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing
+)]
 
+pub mod raw;
 pub mod scripted;
+pub mod world;

@@ -47,8 +47,8 @@ fn bodies(text: &str) -> Option<Vec<&str>> {
 /// What stands in a text that is one fenced block.
 pub(super) fn fenced(text: &str) -> Option<&str> {
     let inner = text.trim().strip_prefix("```")?.strip_suffix("```")?;
-    let inner = inner.strip_prefix("json").unwrap_or(inner);
-    (!inner.contains("```")).then(|| inner.trim())
+    // Two blocks would be no JSON together, while the text of a file may hold a fence.
+    Some(inner.strip_prefix("json").unwrap_or(inner).trim())
 }
 
 fn call(body: &str) -> Option<Call> {

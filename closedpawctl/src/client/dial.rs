@@ -88,7 +88,9 @@ fn roots_alone(path: &Path) -> Result<(), Failure> {
     for (depth, place) in path.ancestors().enumerate() {
         let metadata = fs::symlink_metadata(place)
             .map_err(|error| Failure::unreachable(format!("{}: {error}", place.display())))?;
-        let open = depth > 0 && (metadata.mode() & 0o022 != 0 || !metadata.is_dir());
+        // The socket itself is written to by those who connect; everything else is root's alone.
+        let writable = metadata.mode() & 0o022 != 0 && !metadata.file_type().is_socket();
+        let open = writable || (depth > 0 && !metadata.is_dir());
         if metadata.uid() != 0 || open {
             return Err(impostor(place, "belongs to, or can be written by, somebody else than root"));
         }

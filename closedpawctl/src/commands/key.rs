@@ -136,7 +136,9 @@ fn enroll(
         Failure::new("key-file", 65, found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), "")
     })?;
     let draft = path.with_extension("new");
+    let readable = || fs::set_permissions(&draft, std::os::unix::fs::PermissionsExt::from_mode(0o644));
     fs::write(&draft, text)
+        .and_then(|()| readable())
         .and_then(|()| fs::rename(&draft, &path))
         .map_err(|error| as_root(&path, error))?;
     line(&format!("{}: {public} counts as {} of uid {uid}", path.display(), role.name()));

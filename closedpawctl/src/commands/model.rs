@@ -67,7 +67,7 @@ async fn list(choice: &ModelChoice, as_json: bool) -> Result<(), Failure> {
         let label = endpoint.place().label;
         found.push(match look(endpoint).await {
             Ok(name) => (label, true, name),
-            Err(failure) => (label, false, failure.cause),
+            Err(failure) => (label, false, failure.cause.replace('\n', "; ")),
         });
     }
     if choice.model_url.is_none() && !endpoints.iter().any(Endpoint::is_embedded) {

@@ -206,7 +206,7 @@ impl Conversation<'_> {
                 Err(Failure::new("session-ended", 75, "the session was ended from elsewhere", "ask again"))
             }
             Event::Halted { on: true } => {
-                Err(Failure::new("halted", 75, "everything was stopped", "closedpawctl start"))
+                Err(Failure::new("halted", 75, "everything was stopped", "an admin lets work go on again"))
             }
             Event::Asked(_)
             | Event::Decided { .. }

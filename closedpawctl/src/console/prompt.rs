@@ -53,7 +53,7 @@ pub fn render(question: &Question) -> Option<String> {
             lines.push(format!("│ {name:<10} {}", visible(value)));
         }
     }
-    lines.push("└─ [y] once   [n] no   [s] stop everything: ".to_owned());
+    lines.push("└─ [y] once   [n] no   [s] stop this session: ".to_owned());
     Some(lines.join("\n"))
 }
 

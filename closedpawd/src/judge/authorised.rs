@@ -11,7 +11,7 @@ use closedpaw_protocol::message::{Event, Opening, Request};
 use closedpaw_protocol::{
     Action, ApprovalId, Digest, Effect, ErrorCode, Label, Refusal, SandboxVerb, SessionId, Tier, action,
 };
-use closedpaw_rules::{Decision, Grounded, Query, Subject, Verdict};
+use closedpaw_rules::{Decision, Grounded, Query, Subject, Verdict, WorkspaceMount};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -256,8 +256,17 @@ fn check_opening(
     let profile = policy.profiles.get(&opening.profile);
     let profile = profile
         .ok_or_else(|| Refusal::because(ErrorCode::UnknownProfile, action::visible(&opening.profile)))?;
-    if opening.isolation != Tier::Gvisor {
-        return Err(Refusal::because(ErrorCode::TierMissing, opening.isolation.name()));
+    // Never another tier than the profile's, and none that this daemon cannot give.
+    if opening.isolation != profile.isolation || opening.isolation != Tier::Gvisor {
+        let detail = format!(
+            "{} was asked for, {} is the profile's",
+            opening.isolation.name(),
+            profile.isolation.name()
+        );
+        return Err(Refusal::because(ErrorCode::TierMissing, detail));
+    }
+    if profile.workspace == WorkspaceMount::None && opening.workspace.is_some() {
+        return Err(Refusal::because(ErrorCode::WorkspaceForbidden, "the profile shows no workspace"));
     }
     let here = crate::launcher::available_limits();
     let missing: Vec<&str> =

@@ -7,7 +7,10 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -42,12 +45,30 @@ pub(super) fn confine(paths: &Paths) -> Result<(), ConfineError> {
     // Keys and policy in memory are nobody's to trace or dump.
     nix::sys::prctl::set_dumpable(false)?;
     landlock(paths)?;
-    let rules: BTreeMap<i64, _> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
     let filter =
-        SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?;
+        SeccompFilter::new(rules()?, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)?;
     let program: BpfProgram = filter.try_into()?;
     seccompiler::apply_filter(&program)?;
     Ok(())
+}
+
+/// [`CALLS`], and those that are harmless with some arguments only.
+fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    let is = |argument, mask, value: i32| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
+    };
+    let whole = 0xffff_ffff;
+    let mut rules: BTreeMap<i64, _> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
+    // Streams only: a datagram pair could send to any socket that has a path.
+    let stream = SeccompRule::new(vec![is(0, whole, libc::AF_UNIX)?, is(1, 0xf, libc::SOCK_STREAM)?])?;
+    rules.insert(libc::SYS_socketpair, vec![stream]);
+    // New memory is never executable.
+    let executable = u64::from(libc::PROT_EXEC.cast_unsigned());
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![SeccompRule::new(vec![is(2, executable, 0)?])?]);
+    }
+    Ok(rules)
 }
 
 fn landlock(paths: &Paths) -> Result<(), ConfineError> {
@@ -108,7 +129,6 @@ pub(super) const CALLS: &[i64] = &[
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
     libc::SYS_shutdown,
-    libc::SYS_socketpair,
     libc::SYS_pipe2,
     libc::SYS_close,
     libc::SYS_fcntl,
@@ -151,10 +171,8 @@ pub(super) const CALLS: &[i64] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
     libc::SYS_prctl,
-    libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
-    libc::SYS_mprotect,
     libc::SYS_madvise,
     libc::SYS_brk,
     libc::SYS_getrandom,

@@ -19,8 +19,7 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// What says that files may have changed.
 pub(super) struct Reload {
-    hangup: Signal,
-    changes: mpsc::Receiver<()>,
+    wanted: mpsc::Receiver<()>,
     _watcher: RecommendedWatcher,
 }
 
@@ -40,16 +39,33 @@ impl Reload {
                 .watch(&paths.etc().join(folder), RecursiveMode::NonRecursive)
                 .map_err(io::Error::other)?;
         }
-        Ok(Self { hangup: signal(SignalKind::hangup())?, changes, _watcher: watcher })
+        let (want, wanted) = mpsc::channel(1);
+        tokio::task::spawn_local(notice(signal(SignalKind::hangup())?, changes, want));
+        Ok(Self { wanted, _watcher: watcher })
     }
 
-    /// Ends when something changed and has been quiet since, or at SIGHUP.
+    /// Ends when a reload is due. Cancel-safe: a notice waits until it is taken.
     pub(super) async fn wanted(&mut self) {
-        tokio::select! {
-            _ = self.hangup.recv() => return,
-            Some(()) = self.changes.recv() => {}
+        if self.wanted.recv().await.is_none() {
+            std::future::pending().await
         }
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+    }
+}
+
+/// Wants a reload at SIGHUP, or when something changed and has been quiet since.
+async fn notice(mut hangup: Signal, mut changes: mpsc::Receiver<()>, want: mpsc::Sender<()>) {
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            changed = changes.recv() => {
+                if changed.is_none() {
+                    return;
+                }
+                while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.recv()).await {}
+            }
+        }
+        // One that already waits is as good as many.
+        let _ = want.try_send(());
     }
 }
 

@@ -26,7 +26,9 @@ fn tag(card: &Card) -> Value {
         "name": card.name, "model": card.name, "modified_at": "2026-01-02T03:04:05.678901234Z", "size": 1_000_000,
         "digest": "0".repeat(64), "details": details(card)
     });
-    remote(card, &mut tag);
+    if !card.remote_hidden {
+        remote(card, &mut tag);
+    }
     tag
 }
 

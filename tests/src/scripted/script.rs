@@ -54,6 +54,8 @@ pub struct Card {
     pub parameter_size: String,
     /// Ollama: set if it runs elsewhere.
     pub remote_host: Option<String>,
+    /// Ollama: the list of models does not say so.
+    pub remote_hidden: bool,
 }
 
 impl Default for Card {
@@ -64,6 +66,7 @@ impl Default for Card {
             context: 32_768,
             parameter_size: "8.0B".into(),
             remote_host: None,
+            remote_hidden: false,
         }
     }
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::budget::{Counted, Spent};
-use super::room::{Entry, Exchange, fit};
+use super::room::{Entry, Exchange, estimate, fit};
 use super::{Answer, AskError, listen};
 use crate::agent::chat::TurnError;
 use crate::agent::discover::Model;
@@ -12,7 +12,7 @@ use crate::agent::steps;
 use crate::agent::tools::{Tool, ToolCall};
 use crate::agent::wire::request::{Chat, Form, Message};
 use crate::agent::wire::turn::Turn;
-use crate::agent::wrap::{Boundary, cut, defang};
+use crate::agent::wrap::{Boundary, Cut, cut, defang};
 
 /// The world outside, for one question.
 pub(super) struct Ports<'a, D, H, V> {
@@ -112,7 +112,8 @@ impl<'a, D: Dial, H: Hands, V: Voice> Asking<'a, D, H, V> {
         self.spent.check(self.limits)?;
         let context = self.model.context;
         let answer_tokens = self.limits.answer_tokens.min(context / 4);
-        let fitted = fit(beginning, self.history, current, context - answer_tokens, context)?;
+        let room = context.saturating_sub(answer_tokens).saturating_sub(form_cost(form));
+        let fitted = fit(beginning, self.history, current, room, context)?;
         if fitted.dropped > self.told_dropped {
             self.told_dropped = fitted.dropped;
             self.say(&Note::HistoryDropped { exchanges: fitted.dropped });
@@ -173,8 +174,7 @@ impl<'a, D: Dial, H: Hands, V: Voice> Asking<'a, D, H, V> {
 
     /// A tool's output as the model sees it: cut to what it can hold, and marked as somebody else's words.
     fn wrapped(&mut self, call: &ToolCall, before: &str, text: &str) -> Outcome {
-        let limit = self.limits.tool_output.min(self.model.context as usize / 2);
-        let kept = cut(text, limit);
+        let kept = cut_to(text, self.limits.tool_output, self.model.context / 4);
         if let Some((bytes, kept)) = kept.lost {
             self.say(&Note::OutputCut { bytes, kept });
         }
@@ -188,6 +188,27 @@ impl<'a, D: Dial, H: Hands, V: Voice> Asking<'a, D, H, V> {
 
     pub(super) fn answer(&self, text: String, cut: bool) -> Answer {
         Answer { text, calls: self.counted.calls, failed: self.counted.failed, cut }
+    }
+}
+
+/// Cuts a text to so many bytes and, by estimate, tokens: numbers take a token for each digit.
+fn cut_to(text: &str, bytes: usize, tokens: u32) -> Cut {
+    let kept = cut(text, bytes);
+    let estimated = estimate(&kept.text);
+    if estimated <= tokens {
+        return kept;
+    }
+    let share = kept.text.len().saturating_mul(tokens as usize) / estimated as usize;
+    cut(text, share.min(bytes))
+}
+
+/// Tokens that the tools take beside the messages.
+fn form_cost(form: Form<'_>) -> u32 {
+    match form {
+        Form::Tools(tools) => {
+            tools.iter().map(|tool| estimate(tool.schema()) + estimate(tool.description())).sum()
+        }
+        Form::Schema(_) | Form::Text => 0,
     }
 }
 

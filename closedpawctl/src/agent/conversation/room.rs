@@ -41,7 +41,10 @@ pub(super) fn fit(
     let (current, current_cost) = shorten(current, whole, room.saturating_sub(fixed));
     let needed = fixed.saturating_add(current_cost);
     if needed > room {
-        return Err(AskError::ContextTooSmall { context, needed: needed.saturating_add(context - room) });
+        return Err(AskError::ContextTooSmall {
+            context,
+            needed: needed.saturating_add(context.saturating_sub(room)),
+        });
     }
     let mut left = room - needed;
     let costs = history.iter().rev().map(|exchange| sum(exchange.iter().map(|entry| of(&entry.message))));

@@ -106,10 +106,13 @@ async fn a_cloud_model_is_never_chosen_and_always_reported() {
     let told = Note::CloudModelSkipped { label: "scripted".into(), model: "big".into() };
     assert_eq!(voice.notes, [told]);
     let only = Err(Unusable::CloudOnly { models: vec!["big".into()] });
-    for endpoint in [endpoint(Kind::Ollama), named(Kind::Ollama, "big")] {
-        let (model, voice) = found(script(Format::Ollama, vec![cloud("big")]), endpoint).await;
-        assert_eq!(model, only);
-        assert_eq!(voice.notes.len(), 1);
+    for remote_hidden in [false, true] {
+        for endpoint in [endpoint(Kind::Ollama), named(Kind::Ollama, "big")] {
+            let card = Card { remote_hidden, ..cloud("big") };
+            let (model, voice) = found(script(Format::Ollama, vec![card]), endpoint).await;
+            assert_eq!(model, only);
+            assert_eq!(voice.notes.len(), 1);
+        }
     }
     // Where the server does not say it, the name does.
     let by_name = vec![Card { name: "gpt-oss:120b-cloud".into(), ..Card::default() }];

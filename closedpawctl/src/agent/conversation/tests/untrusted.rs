@@ -120,6 +120,22 @@ async fn results_that_do_not_fit_any_more_are_left_out_oldest_first() {
 }
 
 #[tokio::test]
+async fn whatever_a_tool_gives_leaves_room_for_the_answer() {
+    for text in ["7".repeat(1 << 20), "漢".repeat(1 << 18), "{}[]\n".repeat(1 << 16), "word ".repeat(1 << 16)]
+    {
+        for (mode, first, last) in [
+            (Mode::Native, list(), Say::text("ok")),
+            (Mode::Steps, Say::step("list_files", json!({ "path": "." })), final_step("ok")),
+        ] {
+            let small = Model { context: 4096, ..model(Wire::OpenAi, mode) };
+            let conversation = Conversation::new(small, [7; 16], limits());
+            let done = ask(conversation, script(Format::OpenAi, [first, last]), |_| done(&text)).await;
+            assert_eq!(done.text(), "ok");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_question_that_cannot_fit_is_an_error_before_anything_is_sent() {
     for mode in [Mode::Native, Mode::Steps] {
         let small = Model { context: 4096, ..model(Wire::OpenAi, mode) };

@@ -62,6 +62,8 @@ fn a_cut_turn_has_no_calls() {
     for reason in ["length", "load", "unload", "something new"] {
         let stream = format!("{call}\n{{\"done\":true,\"done_reason\":\"{reason}\"}}\n");
         assert!(matches!(ollama(&stream), Ok(Turn::Truncated { .. })), "{reason}");
+        let events = events(Ollama::new(&Guards::default()), &[stream.as_bytes()]);
+        assert!(!events.iter().any(|event| matches!(event, Event::ToolEnd { .. })));
     }
     assert_eq!(ollama(call), Err(WireError::CutOff), "the connection closed before the end");
     assert_eq!(ollama(call.get(..60).unwrap()), Err(WireError::CutOff), "or in the middle of a line");

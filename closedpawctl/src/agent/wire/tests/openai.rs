@@ -64,7 +64,10 @@ fn a_cut_turn_has_no_calls() {
     let call = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"run","arguments":"{\"argv\":[\"rm\"]}"}}]}}]}"#;
     for reason in ["length", "content_filter", "abort"] {
         let end = format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
-        assert!(matches!(openai(&sse(&[call, &end, "[DONE]"])), Ok(Turn::Truncated { .. })), "{reason}");
+        let stream = sse(&[call, &end, "[DONE]"]);
+        assert!(matches!(openai(&stream), Ok(Turn::Truncated { .. })), "{reason}");
+        let events = events(OpenAi::new(&Guards::default()), &[stream.as_bytes()]);
+        assert!(!events.iter().any(|event| matches!(event, Event::ToolEnd { .. })));
     }
     assert_eq!(openai(&sse(&[call])), Err(WireError::CutOff));
     let stream = sse(&[call, STOP]);

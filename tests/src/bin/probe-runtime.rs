@@ -1,0 +1,48 @@
+//! Runtimes that are not what they say, for a test that pins one of them on purpose. What it does is its file's name.
+//!
+//! - `does-nothing`: says that all went well.
+//! - `says-nothing`: something runs, but it is no sandbox and never speaks.
+//! - `isolates-nothing`: starts what it is told to, right on the host.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+fn main() -> ExitCode {
+    match run() {
+        Some(()) => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> Option<()> {
+    let own = fs::read_link("/proc/self/exe").ok()?;
+    let words: Vec<String> = std::env::args().collect();
+    let after = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).map(PathBuf::from);
+    if !words.iter().any(|word| word == "create") {
+        return Some(());
+    }
+    let (bundle, pid_file) = (after("--bundle")?, after("--pid-file")?);
+    let mut command = match own.file_name()?.to_str()? {
+        "does-nothing" => return Some(()),
+        "says-nothing" => {
+            let mut command = Command::new("/usr/bin/sleep");
+            command.arg("120");
+            command
+        }
+        "isolates-nothing" => {
+            let config: serde_json::Value =
+                serde_json::from_str(&fs::read_to_string(bundle.join("config.json")).ok()?).ok()?;
+            let word = |number: usize| config["process"]["args"].get(number)?.as_str().map(str::to_owned);
+            let root = config["root"]["path"].as_str()?.to_owned();
+            let mut command = Command::new(Path::new(&root).join("closedpaw/init"));
+            command.args([word(1)?, word(2)?, word(3)?]).env_clear();
+            command
+        }
+        _ => return None,
+    };
+    // Input and output are the channel, as a true runtime hands them on.
+    let process = command.stderr(Stdio::null()).spawn().ok()?;
+    fs::write(pid_file, process.id().to_string()).ok()
+}
