@@ -103,8 +103,9 @@ fn unfit(effect: &Effect) -> Option<Unfit> {
             }
             is_plain(cwd)
         }
-        Effect::Open { workspace: path, .. }
-        | Effect::List { path }
+        // A session may have no workspace at all.
+        Effect::Open { workspace, .. } => workspace.is_empty() || is_plain(workspace),
+        Effect::List { path }
         | Effect::Read { path }
         | Effect::Write { path, .. }
         | Effect::Mount { path, .. } => is_plain(path),

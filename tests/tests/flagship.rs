@@ -43,7 +43,6 @@ fn give(world: &World, from: &Path) {
     let cache = world.person.home.join(".cache/closedpaw/models");
     world.person.become_for(|| fs::create_dir_all(&cache)).unwrap();
     let to = cache.join(NAME);
-    // A link where it can be one: half a gigabyte.
     fs::copy(from, &to).unwrap();
     std::os::unix::fs::chown(&to, Some(world.person.uid), Some(world.person.gid)).unwrap();
 }

@@ -110,7 +110,7 @@ const EXAMPLES: [(&str, &str); 7] = [
         r#"{"tool": "list_files", "args": {"path": "."}}"#,
     ),
     (
-        "[data xkcd from list_files \".\"]\nmain.c  120 lines\nold/\nold/util.c  34 lines\n\
+        "[data xkcd from list_files \".\"]\nmain.c  120 lines, 3519 bytes\nold/\nold/util.c  34 lines, 840 bytes\n\
          Total: 2 files, 154 lines.\n[end xkcd]\nQuestion: How many lines do all files have together?",
         r#"{"tool": "answer", "args": {"text": "The 2 files have 154 lines in total."}}"#,
     ),
@@ -156,20 +156,18 @@ pub fn result(question: &str, result: &str) -> String {
     format!("{result}\n{}", self::question(question))
 }
 
-/// A listing without the sizes of files: asked for lines, a small model answers with them (16 of 20 right with
-/// them, 39 of 40 without).
-pub fn without_sizes(listing: &str) -> String {
-    let plain = |line: &str| -> String {
-        let (body, stop) = line.strip_suffix('.').map_or((line, ""), |body| (body, "."));
-        let size = body.strip_suffix(" bytes").and_then(|body| body.rsplit_once(", "));
-        match size {
-            Some((rest, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
-                format!("{rest}{stop}")
-            }
-            _ => line.to_owned(),
+/// A listing whose last line has no size: asked for lines, a small model reads off the last number there (16 of
+/// 20 right with it, 59 of 60 without).
+pub fn total_of_lines(listing: &str) -> String {
+    let listing = listing.trim_end();
+    let (rows, total) = listing.rsplit_once('\n').unwrap_or(("", listing));
+    let size = total.strip_suffix(" bytes.").and_then(|total| total.rsplit_once(", "));
+    match size {
+        Some((lines, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{rows}\n{lines}.")
         }
-    };
-    listing.lines().map(plain).collect::<Vec<_>>().join("\n")
+        _ => listing.to_owned(),
+    }
 }
 
 /// An answer as the model gave it, for the history.
@@ -245,11 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_for_a_small_model_has_no_sizes() {
-        let listing = "a.txt  2 lines, 106 bytes\nsub/\nb, 7 bytes  1 lines, 3 bytes\nx, n bytes\n\
-                       Total: 2 files, 3 lines, 109 bytes.\n";
-        let plain = "a.txt  2 lines\nsub/\nb, 7 bytes  1 lines\nx, n bytes\nTotal: 2 files, 3 lines.";
-        assert_eq!(without_sizes(listing), plain);
+    fn a_listing_for_a_small_model_ends_with_its_lines() {
+        let listing = "a.txt  2 lines, 106 bytes\nb/\nTotal: 2 files, 3 lines, 109 bytes.\n";
+        assert_eq!(total_of_lines(listing), "a.txt  2 lines, 106 bytes\nb/\nTotal: 2 files, 3 lines.");
+        for other in ["", "x", "a.txt  2 lines, 106 bytes", "Total: 1 files, 2 lines.", ", x bytes."] {
+            assert_eq!(total_of_lines(other), other);
+        }
     }
 
     #[test]

@@ -122,6 +122,8 @@ struct Writer {
     key: SigningKey,
     log: File,
     nodes: NodeFile,
+    /// Nodes that are not in their file yet, and the number of the first.
+    unstored: (u64, Vec<u8>),
     length: u64,
     reserved: u64,
 }
@@ -140,7 +142,15 @@ impl Writer {
         }
         let chain = Chain::resume(recovered.frontier, recovered.last_ms);
         let length = recovered.length;
-        let mut writer = Self { chain, key, log, nodes: NodeFile(nodes), length, reserved: length };
+        let mut writer = Self {
+            chain,
+            key,
+            log,
+            nodes: NodeFile(nodes),
+            unstored: (0, Vec::new()),
+            length,
+            reserved: length,
+        };
         writer.reserve();
         Ok((writer, torn))
     }
@@ -210,10 +220,16 @@ impl Writer {
         result
     }
 
-    fn store(&self, first: u64, nodes: &[Hash]) {
-        let bytes: Vec<u8> = nodes.iter().flat_map(|hash| *hash.as_bytes()).collect();
-        if let Err(error) = self.nodes.0.write_all_at(&bytes, first * 32) {
-            tracing::warn!("audit: node file: {error}; it is made again at the next start");
+    /// Nodes that found no room wait for the next ones: a gap in the file would make every later proof a wrong one.
+    fn store(&mut self, first: u64, nodes: &[Hash]) {
+        let (from, bytes) = &mut self.unstored;
+        if bytes.is_empty() {
+            *from = first;
+        }
+        bytes.extend(nodes.iter().flat_map(|hash| *hash.as_bytes()));
+        match self.nodes.0.write_all_at(bytes, *from * 32) {
+            Ok(()) => bytes.clear(),
+            Err(error) => tracing::warn!("audit: node file: {error}; its nodes are kept until there is room"),
         }
     }
 }

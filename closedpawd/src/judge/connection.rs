@@ -18,6 +18,9 @@ use tokio::sync::mpsc;
 /// How long a client has for its first frame.
 const HELLO: Duration = Duration::from_secs(5);
 
+/// How long a client has to take the last replies.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The most connections of one user.
 const MOST: usize = 64;
 
@@ -45,13 +48,19 @@ pub(super) async fn serve(socket: OwnedFd, state: Rc<State>) {
     let connection = Connection { id, peer, challenge, sequence: Cell::new(0) };
     let (out, queue) = mpsc::channel(QUEUE);
     state.watchers.add(id, uid, connection.peer.all_groups(), out.clone());
-    tokio::select! {
-        () = read(&mut reader, &connection, &state, &out) => {}
-        () = write(&writer, queue) => {}
-    }
+    let mut writing = std::pin::pin!(write(&writer, queue));
+    let read_to_its_end = tokio::select! {
+        () = read(&mut reader, &connection, &state, &out) => true,
+        () = &mut writing => false,
+    };
     state.watchers.remove(id);
     let ending = state.sessions.borrow().ending(Some(id), 0);
     ending.into_iter().for_each(|session| state.close(session, "its client has gone"));
+    drop(out);
+    if read_to_its_end {
+        // The last reply says why; a client that does not take it is not waited for.
+        drop(tokio::time::timeout(FAREWELL, writing).await);
+    }
 }
 
 /// A user's share of the connections.

@@ -34,8 +34,9 @@ fn run() -> Option<()> {
         "isolates-nothing" => {
             let config: serde_json::Value =
                 serde_json::from_str(&fs::read_to_string(bundle.join("config.json")).ok()?).ok()?;
-            let word = |number: usize| config["process"]["args"].get(number)?.as_str().map(str::to_owned);
-            let root = config["root"]["path"].as_str()?.to_owned();
+            let word =
+                |number: usize| config.pointer("/process/args")?.get(number)?.as_str().map(str::to_owned);
+            let root = config.pointer("/root/path")?.as_str()?.to_owned();
             let mut command = Command::new(Path::new(&root).join("closedpaw/init"));
             command.args([word(1)?, word(2)?, word(3)?]).env_clear();
             command

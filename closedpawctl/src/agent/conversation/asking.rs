@@ -153,7 +153,7 @@ impl<'a, D: Dial, H: Hands, V: Voice> Asking<'a, D, H, V> {
     fn outcome(&mut self, call: ToolCall, result: ToolResult) -> Result<Outcome, AskError> {
         match result {
             ToolResult::Done { text } if self.small && call.tool() == Tool::ListFiles => {
-                Ok(self.wrapped(&call, "", &steps::without_sizes(&text)))
+                Ok(self.wrapped(&call, "", &steps::total_of_lines(&text)))
             }
             ToolResult::Done { text } => Ok(self.wrapped(&call, "", &text)),
             ToolResult::Failed { failure, text } => {

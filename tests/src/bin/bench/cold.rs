@@ -17,16 +17,19 @@ use std::time::{Duration, Instant};
 const COUNT: u32 = 40;
 
 pub(crate) fn measure(world: &World, report: &mut Report) {
-    let bundle = client::run(async {
+    whole(world, &bundle(world, "cold"), report);
+}
+
+/// The bundle of a session's sandbox, for `true`.
+fn bundle(world: &World, name: &str) -> Bundle {
+    client::run(async {
         let mut session = Session::open(world).await;
         session.run(&["true"]).await;
-        let bundle = Bundle::like(world, &session.sandbox, "cold", &["/usr/bin/true"]);
+        let bundle = Bundle::like(world, &session.sandbox, name, &["/usr/bin/true"]);
         drop(session.control.request(&Request::Close { session: session.seat.session }, &[]).await);
+        nothing_runs(world);
         bundle
-    });
-    whole(world, &bundle, report);
-    phases(world, report);
-    runtime_alone(&bundle, report);
+    })
 }
 
 /// What the person waits for. The sandbox is taken down afterwards, which nobody waits for but the next sample.
@@ -80,10 +83,10 @@ const STEPS: [&str; 7] = [
 ];
 
 /// The same way by the client as a library, each step timed.
-fn phases(world: &World, report: &mut Report) {
+pub(crate) fn steps(world: &World, report: &mut Report) {
     let mut times = STEPS.map(|_| Samples::default());
     for _ in 0..COUNT {
-        let steps = client::run(steps(world));
+        let steps = client::run(way(world));
         times.iter_mut().zip(steps).for_each(|(times, step)| times.push(step));
         nothing_runs(world);
     }
@@ -93,7 +96,7 @@ fn phases(world: &World, report: &mut Report) {
     report.note("cold_*: the steps of sandbox_cold by the client as a library; the rest is the process itself and its own files");
 }
 
-async fn steps(world: &World) -> [Duration; STEPS.len()] {
+async fn way(world: &World) -> [Duration; STEPS.len()] {
     let mut clock = Clock(Instant::now());
     let mut control = client::connect(world, world.person.key()).await;
     let connect = clock.step();
@@ -127,7 +130,8 @@ impl Clock {
 }
 
 /// The two calls of the runtime that the launcher makes, one after the other, with nothing around them.
-fn runtime_alone(bundle: &Bundle, report: &mut Report) {
+pub(crate) fn runtime_alone(world: &World, report: &mut Report) {
+    let bundle = bundle(world, "alone");
     let (mut create, mut start, mut itself) = (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..COUNT {
         let id = bundle.fresh();

@@ -46,7 +46,7 @@ async fn a_small_model_is_not_shown_what_it_takes_for_the_answer() {
     let turns = [list_step(), final_step("Ten.")];
     let listing = |_: &ToolCall| done("a  10 lines, 99 bytes\nTotal: 1 files, 10 lines, 99 bytes.\n");
     let done = ask(conversation(Wire::OpenAi, Mode::Steps), script(Format::OpenAi, turns), listing).await;
-    assert!(done.last_message(1).contains("\na  10 lines\nTotal: 1 files, 10 lines.\n[end "));
+    assert!(done.last_message(1).contains("\na  10 lines, 99 bytes\nTotal: 1 files, 10 lines.\n[end "));
 }
 
 #[tokio::test]
