@@ -18,6 +18,10 @@ pub(crate) fn hand_over(command: &mut Command, descriptors: Vec<OwnedFd>) {
             // SAFETY: as above; in the child the target numbers belong to nobody who still runs.
             check(unsafe { libc::dup2(*descriptor, number) })?;
         }
+        // Whatever else this process was started with is not for the child.
+        let first = 3 + libc::c_uint::try_from(descriptors.len()).unwrap_or(0);
+        // SAFETY: sets a flag on descriptors by number; no memory is touched.
+        check(unsafe { libc::close_range(first, libc::c_uint::MAX, CLOEXEC) })?;
         // SAFETY: plain system call.
         check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
         Ok(())
@@ -34,6 +38,9 @@ pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: it is open, and nothing else in this process owns it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+/// `CLOSE_RANGE_CLOEXEC` in the type that close_range(2) takes.
+const CLOEXEC: libc::c_int = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -4,7 +4,7 @@
 use super::screen::{err, has_person, visible};
 use closedpaw_protocol::message::Question;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{FlushArg, tcflush};
+use nix::sys::termios::{FlushArg, tcdrain, tcflush};
 use std::io::{self, BufRead};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -85,9 +85,10 @@ pub fn ask(question: &Question) -> Said {
         err(&format!("{text}no (nobody is at a terminal)\n"));
         return Said::No;
     }
-    // A key that was on its way before the question was there is no answer to it.
-    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
     err(&text);
+    // A key that was on its way before the whole question was there is no answer to it.
+    let _ = tcdrain(io::stderr());
+    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
     match read_line(remaining(question.until)).as_deref().map(str::trim) {
         Some("y" | "Y" | "yes" | "once") => Said::Once,
         Some("s" | "S" | "stop") => Said::Stop,

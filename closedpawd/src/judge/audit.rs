@@ -88,10 +88,13 @@ impl Audit {
     }
 
     /// Proves that the log of `old` records is a beginning of the current one.
-    pub(super) fn consistency(&self, old: u64) -> Option<Vec<[u8; 32]>> {
-        let nodes = NodeFile(File::open(nodes_path(&self.folder)).ok()?);
-        let proof = consistency_proof(&nodes, old, self.head().size).ok()?;
-        Some(proof.iter().map(|hash| *hash.as_bytes()).collect())
+    ///
+    /// The head is the one the proof leads to; the log may have grown by the time the answer is sent.
+    pub(super) fn consistency(&self, old: u64) -> (Head, Option<Vec<[u8; 32]>>) {
+        let head = self.head();
+        let nodes = File::open(nodes_path(&self.folder)).map(NodeFile);
+        let proof = nodes.ok().and_then(|nodes| consistency_proof(&nodes, old, head.size).ok());
+        (head, proof.map(|proof| proof.iter().map(|hash| *hash.as_bytes()).collect()))
     }
 }
 

@@ -126,15 +126,16 @@ async fn read(
         };
         let sequence = signed.sequence;
         let result = pipeline::handle(signed, descriptors, connection, state).await;
-        let (result, descriptor) = match result {
-            Ok((reply, descriptor)) => (Ok(reply), descriptor),
-            Err(refusal) => (Err(refusal), None),
+        let (result, descriptor, head) = match result {
+            Ok(((reply, descriptor), head)) => (Ok(reply), descriptor, head),
+            Err(refusal) => (Err(refusal), None, None),
         };
         let over = result.as_ref().err().is_some_and(ends_the_connection);
         if let Err(refusal) = &result {
             state.note_refusal(connection.peer.uid, refusal.code);
         }
-        let reply = Outgoing::Reply { sequence, head: state.audit.head(), result };
+        let head = head.unwrap_or_else(|| state.audit.head());
+        let reply = Outgoing::Reply { sequence, head, result };
         let frame = codec::encode(&reply).or_else(|| too_large(sequence, state));
         let Some(frame) = frame else { return };
         if out.send((frame, descriptor)).await.is_err() || over {

@@ -13,7 +13,7 @@ use super::sessions::Session;
 use super::state::State;
 use crate::launcher::{LIMITS, Pin, available_limits};
 use closedpaw_ledger::record::{Answer as Said, Answered as AnsweredRecord};
-use closedpaw_protocol::message::{Answer, Event, Reply, Request, SandboxState, Status};
+use closedpaw_protocol::message::{Answer, Event, Head, Reply, Request, SandboxState, Status};
 use closedpaw_protocol::{ErrorCode, Refusal, SessionId};
 use std::rc::Rc;
 
@@ -87,20 +87,21 @@ fn status(speaker: &Speaker, state: &State) -> Status {
 }
 
 /// Serves what policy allows and what changes nothing.
-pub(super) fn read(approved: Approved, state: &State) -> Result<Answered, Refusal> {
+pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Option<Head>), Refusal> {
     match approved.authorised.deed {
         Deed::List => {
             let sessions = state.sessions.borrow().of_user(approved.authorised.speaker.uid);
-            Ok((Reply::Sandboxes(sessions.iter().map(|session| sandbox(session)).collect()), None))
+            let sandboxes = sessions.iter().map(|session| sandbox(session)).collect();
+            Ok(((Reply::Sandboxes(sandboxes), None), None))
         }
         Deed::Log => {
             let file = state.audit.file().map_err(|_| ErrorCode::AuditUnwritable)?;
-            Ok((Reply::Log, Some(file.into())))
+            Ok(((Reply::Log, Some(file.into())), None))
         }
         Deed::Consistency(size) => {
             // Without a proof, whoever holds that head sees that this log is not the one it was made over.
-            let proof = state.audit.consistency(size).unwrap_or_default();
-            Ok((Reply::Consistency(proof), None))
+            let (head, proof) = state.audit.consistency(size);
+            Ok(((Reply::Consistency(proof.unwrap_or_default()), None), Some(head)))
         }
         Deed::Open(_) | Deed::Work(_) | Deed::Kill(_) | Deed::Halt(_) => Err(ErrorCode::Internal.into()),
     }

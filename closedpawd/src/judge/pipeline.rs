@@ -31,7 +31,7 @@ use super::received::Received;
 use super::recorded::Recorded;
 use super::state::State;
 use closedpaw_protocol::Refusal;
-use closedpaw_protocol::message::{Reply, Signed};
+use closedpaw_protocol::message::{Head, Reply, Signed};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -56,24 +56,29 @@ pub(super) async fn handle(
     descriptors: Vec<OwnedFd>,
     connection: &Connection,
     state: &Rc<State>,
-) -> Result<Answer, Refusal> {
+) -> Result<(Answer, Option<Head>), Refusal> {
     let received: Received = Received::new(signed, descriptors)?;
     let authenticated: Authenticated = received.authenticate(connection, state)?;
     let authenticated = match authenticated.matter() {
         // Reading what is one's own, and answering a question: nothing is done to the machine.
-        Matter::Own => return desk::own(authenticated, connection, state).await,
-        Matter::Answer => return desk::answer(authenticated, state).await,
+        Matter::Own => return desk::own(authenticated, connection, state).await.map(with_latest_head),
+        Matter::Answer => return desk::answer(authenticated, state).await.map(with_latest_head),
         Matter::Action => authenticated,
     };
     let authorised: Authorised = authenticated.authorise(state)?;
     let approved: Approved = match authorised.approve(state).await? {
         Decided::Approved(approved) => *approved,
-        Decided::Pending(question) => return Ok((Reply::Pending(question), None)),
+        Decided::Pending(question) => return Ok(with_latest_head((Reply::Pending(question), None))),
     };
     if approved.only_reads() {
         return desk::read(approved, state);
     }
     let ways = Ways { state: Rc::clone(state) };
     let recorded: Recorded = approved.record(&ways).await?;
-    execute::execute(recorded, state).await
+    execute::execute(recorded, state).await.map(with_latest_head)
+}
+
+/// Most answers go out with whatever head there is by then; a proof goes with the one it leads to.
+fn with_latest_head(answer: Answer) -> (Answer, Option<Head>) {
+    (answer, None)
 }

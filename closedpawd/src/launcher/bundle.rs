@@ -12,9 +12,10 @@ use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxIdMapping,
     LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder,
-    LinuxResources, LinuxResourcesBuilder, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompBuilder,
-    LinuxSyscallBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxResources, LinuxResourcesBuilder, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder,
+    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder, Mount, MountBuilder,
+    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, UserBuilder,
 };
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
@@ -243,7 +244,44 @@ fn seccomp() -> Result<LinuxSeccomp, OciSpecError> {
     LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
         .architectures(vec![oci_spec::runtime::Arch::ScmpArchX86_64])
-        .syscalls(vec![allowed])
+        .syscalls(vec![allowed, clone()?, clone3()?])
+        .build()
+}
+
+/// Processes and threads, but no namespaces: none of the flags that make one (clone(2)).
+fn clone() -> Result<LinuxSyscall, OciSpecError> {
+    let namespaces = u64::from(
+        (libc::CLONE_NEWNS
+            | libc::CLONE_NEWCGROUP
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUSER
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWNET)
+            .cast_unsigned(),
+    );
+    let none = LinuxSeccompArgBuilder::default()
+        .index(0usize)
+        .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
+        .value(namespaces)
+        .value_two(0u64)
+        .build()?;
+    let names = vec!["clone".to_owned()];
+    LinuxSyscallBuilder::default()
+        .names(names)
+        .action(LinuxSeccompAction::ScmpActAllow)
+        .args(vec![none])
+        .build()
+}
+
+/// Its flags lie in memory, where no filter sees them; to whoever asks it does not exist, and libraries fall back.
+fn clone3() -> Result<LinuxSyscall, OciSpecError> {
+    let missing = libc::ENOSYS.cast_unsigned();
+    let names = vec!["clone3".to_owned()];
+    LinuxSyscallBuilder::default()
+        .names(names)
+        .action(LinuxSeccompAction::ScmpActErrno)
+        .errno_ret(missing)
         .build()
 }
 
@@ -271,6 +309,8 @@ mod tests {
             "keyctl",
             "add_key",
             "userfaultfd",
+            "clone",
+            "clone3",
             "unshare",
             "setns",
             "init_module",

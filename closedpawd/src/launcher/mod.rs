@@ -45,6 +45,8 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     let socket = setup::socket(paths, account)?;
     let programs = setup::Programs::find()?;
     bundle::remove_old(&paths.run());
+    // Children start with an empty mask: std resets it between fork and exec.
+    serve::heard().thread_block().map_err(|error| SetupError::make("blocking signals", error))?;
     let judge = judge::start(paths, account, socket)?;
     let held = privileges::drop_to_needed()?;
     let runtime = pin::Pin::load(paths);

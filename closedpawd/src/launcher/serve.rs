@@ -49,6 +49,15 @@ enum Step {
     Delete,
 }
 
+/// The signals that the loop reads. They are blocked from before the judge starts: none may end the launcher unheard.
+pub(super) fn heard() -> SigSet {
+    let mut mask = SigSet::empty();
+    [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP]
+        .into_iter()
+        .for_each(|signal| mask.add(signal));
+    mask
+}
+
 /// What woke the loop.
 enum Event {
     Order,
@@ -80,25 +89,32 @@ impl Launcher {
                 ExitCode::from(70)
             }
         };
-        self.sandboxes.values_mut().for_each(Sandbox::kill);
         // It may have ended by itself; if not, it has nothing left to decide.
         let _ = self.judge.process.kill();
         let _ = self.judge.process.wait();
-        for id in std::mem::take(&mut self.sandboxes).into_keys() {
+        self.take_down();
+        code
+    }
+
+    /// Nothing that was started, or was being started, outlives the launcher.
+    fn take_down(&mut self) {
+        self.sandboxes.values_mut().for_each(Sandbox::kill);
+        for mut job in std::mem::take(&mut self.jobs) {
+            let _ = job.process.wait();
+        }
+        let mut all = std::mem::take(&mut self.sandboxes);
+        all.append(&mut self.going);
+        for (id, mut sandbox) in all {
+            let _ = sandbox.watch();
+            sandbox.kill();
             if let Ok(mut delete) = self.runtime_command(&["delete", "--force", &id.to_string()]) {
                 let _ = delete.status();
             }
         }
-        code
     }
 
     fn run(&mut self) -> io::Result<ExitCode> {
-        let mut mask = SigSet::empty();
-        [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP]
-            .into_iter()
-            .for_each(|signal| mask.add(signal));
-        mask.thread_block()?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let signals = SignalFd::with_flags(&heard(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         let judge_id = i32::try_from(self.judge.process.id())
             .ok()
             .and_then(Pid::from_raw)
@@ -267,6 +283,14 @@ impl Launcher {
         let mut sandbox = self.sandboxes.remove(&id).ok_or(ErrorCode::UnknownSandbox)?;
         sandbox.kill();
         self.going.insert(id, sandbox);
+        if self.jobs.iter().any(|job| job.sandbox == id) {
+            // It is still being started; it goes when that step has ended, and only then is there all of it to delete.
+            return Ok(Done::Later);
+        }
+        self.delete(id, verb)
+    }
+
+    fn delete(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
         let delete = self.runtime_command(&["delete", "--force", &id.to_string()]);
         match delete.and_then(|delete| self.spawn(delete, id, verb, Step::Delete)) {
             Ok(()) => Ok(Done::Later),
@@ -290,6 +314,7 @@ impl Launcher {
         // The file that was compared is what runs, whatever the path leads to by now. The descriptor closes on exec.
         let mut command = Command::new(format!("/proc/self/fd/{}", pin.file().as_raw_fd()));
         self.pin = Some(pin);
+        sys::hand_over_nothing(&mut command);
         command.arg0("runsc").env_clear().env("PATH", "/usr/sbin:/usr/bin").current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.arg("--root").arg(self.paths.run().join("runsc"));
@@ -325,6 +350,9 @@ impl Launcher {
     fn job_ended(&mut self, index: usize) -> io::Result<()> {
         let Job { mut process, sandbox, verb, step, .. } = self.jobs.swap_remove(index);
         let status = process.wait()?;
+        if step != Step::Delete && self.going.contains_key(&sandbox) {
+            return self.started_in_vain(sandbox);
+        }
         let result = if status.success() {
             self.next_step(sandbox, verb, step)
         } else {
@@ -345,6 +373,19 @@ impl Launcher {
                 );
                 self.answer(sandbox, verb, Err(code), None)
             }
+        }
+    }
+
+    /// A sandbox whose removal was ordered while it was being started.
+    fn started_in_vain(&mut self, id: SandboxId) -> io::Result<()> {
+        if let Some(sandbox) = self.going.get_mut(&id) {
+            // A start that failed has left no process to watch.
+            let _ = sandbox.watch();
+            sandbox.kill();
+        }
+        match self.delete(id, Verb::Remove) {
+            Ok(_) => Ok(()),
+            Err(code) => self.answer(id, Verb::Remove, Err(code), None),
         }
     }
 

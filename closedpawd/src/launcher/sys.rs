@@ -26,6 +26,10 @@ pub(super) fn hand_over(command: &mut Command, descriptors: Vec<OwnedFd>, die_wi
             // SAFETY: as above; in the child the target numbers belong to nobody who still runs.
             check(unsafe { libc::dup2(*descriptor, number) })?;
         }
+        // Whatever else this process was started with is not for the child.
+        let first = 3 + libc::c_uint::try_from(descriptors.len()).unwrap_or(0);
+        // SAFETY: sets a flag on descriptors by number; no memory is touched.
+        check(unsafe { libc::close_range(first, libc::c_uint::MAX, CLOEXEC) })?;
         if die_with_parent {
             // SAFETY: plain syscall.
             check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
@@ -36,8 +40,18 @@ pub(super) fn hand_over(command: &mut Command, descriptors: Vec<OwnedFd>, die_wi
     unsafe { command.pre_exec(place) };
 }
 
+/// `CLOSE_RANGE_CLOEXEC` in the type that close_range(2) takes.
+const CLOEXEC: libc::c_int = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Lets the child have none of this process's descriptors beyond the three of every program.
+#[allow(unsafe_code)]
+pub(super) fn hand_over_nothing(command: &mut Command) {
+    // SAFETY: the closure makes one system call, which sets a flag on descriptors by number.
+    unsafe { command.pre_exec(|| check(libc::close_range(3, libc::c_uint::MAX, CLOEXEC)).map(drop)) };
 }
 
 /// Runs `domain` in the child between fork and exec.
