@@ -76,7 +76,7 @@ pub struct Limits {
     pub received: usize,
     /// Tokens sent to and received from the model in all, as far as the server counts them.
     pub tokens: u64,
-    /// Bytes of one tool's output that the model gets to see.
+    /// Bytes of one tool's output that the model gets to see; less where a quarter of the context is less.
     pub tool_output: usize,
     /// The context that is asked for where it can be chosen.
     pub context: u32,

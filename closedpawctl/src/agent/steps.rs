@@ -157,7 +157,7 @@ pub fn result(question: &str, result: &str) -> String {
 }
 
 /// A listing whose last line has no size: asked for lines, a small model reads off the last number there (16 of
-/// 20 right with it, 59 of 60 without).
+/// 20 right with it, 60 of 60 without).
 pub fn total_of_lines(listing: &str) -> String {
     let listing = listing.trim_end();
     let (rows, total) = listing.rsplit_once('\n').unwrap_or(("", listing));

@@ -85,10 +85,12 @@ pub fn ask(question: &Question) -> Said {
         err(&format!("{text}no (nobody is at a terminal)\n"));
         return Said::No;
     }
-    err(&text);
-    // A key that was on its way before the whole question was there is no answer to it.
+    // A key that was on its way before the whole question was there is no answer to it; the choices come last.
+    let (question_itself, choices) = text.rsplit_once('\n').unwrap_or(("", &text));
+    err(&format!("{question_itself}\n"));
     let _ = tcdrain(io::stderr());
     let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
+    err(choices);
     match read_line(remaining(question.until)).as_deref().map(str::trim) {
         Some("y" | "Y" | "yes" | "once") => Said::Once,
         Some("s" | "S" | "stop") => Said::Stop,

@@ -45,7 +45,7 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     let socket = setup::socket(paths, account)?;
     let programs = setup::Programs::find()?;
     bundle::remove_old(&paths.run());
-    // Children start with an empty mask: std resets it between fork and exec.
+    // Children start with an empty mask again; see `sys`.
     serve::heard().thread_block().map_err(|error| SetupError::make("blocking signals", error))?;
     let judge = judge::start(paths, account, socket)?;
     let held = privileges::drop_to_needed()?;

@@ -30,6 +30,7 @@ pub(super) fn hand_over(command: &mut Command, descriptors: Vec<OwnedFd>, die_wi
         let first = 3 + libc::c_uint::try_from(descriptors.len()).unwrap_or(0);
         // SAFETY: sets a flag on descriptors by number; no memory is touched.
         check(unsafe { libc::close_range(first, libc::c_uint::MAX, CLOEXEC) })?;
+        hear_everything()?;
         if die_with_parent {
             // SAFETY: plain syscall.
             check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
@@ -50,8 +51,25 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 /// Lets the child have none of this process's descriptors beyond the three of every program.
 #[allow(unsafe_code)]
 pub(super) fn hand_over_nothing(command: &mut Command) {
-    // SAFETY: the closure makes one system call, which sets a flag on descriptors by number.
-    unsafe { command.pre_exec(|| check(libc::close_range(3, libc::c_uint::MAX, CLOEXEC)).map(drop)) };
+    let drop_all = || {
+        // SAFETY: sets a flag on descriptors by number; no memory is touched.
+        check(unsafe { libc::close_range(3, libc::c_uint::MAX, CLOEXEC) })?;
+        hear_everything()
+    };
+    // SAFETY: the closure makes system calls only: no allocation, no lock.
+    unsafe { command.pre_exec(drop_all) };
+}
+
+/// The launcher reads its signals from a descriptor and so blocks them; a child gets them as usual.
+#[allow(unsafe_code)]
+fn hear_everything() -> io::Result<()> {
+    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set it is given; sigprocmask only reads it.
+    check(unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+    })
+    .map(drop)
 }
 
 /// Runs `domain` in the child between fork and exec.

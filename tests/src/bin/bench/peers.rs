@@ -85,12 +85,10 @@ impl Bundle {
         self.command("--version")
     }
 
-    pub(crate) fn delete(&self, id: &str) {
-        let mut kill = self.command("kill");
-        // It may have ended by itself.
-        drop(kill.args([id, "KILL"]).status());
-        let mut delete = self.command("delete");
-        drop(delete.args(["--force", id]).status());
+    pub(crate) fn delete(&self, id: &str) -> Command {
+        let mut command = self.command("delete");
+        command.args(["--force", id]);
+        command
     }
 }
 
@@ -119,7 +117,8 @@ impl<'a> Detached<'a> {
 
 impl Drop for Detached<'_> {
     fn drop(&mut self) {
-        self.bundle.delete(&self.id);
+        // What cannot be ended here is seen by whoever looks at the machine next; there is no more to do about it.
+        drop(self.bundle.delete(&self.id).status());
     }
 }
 
