@@ -65,6 +65,8 @@ fn end_daemon_on_panic(world: &World) {
     let said = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         said(panic);
+        let log = std::fs::read_to_string(root.join("daemon.log")).unwrap_or_default();
+        eprintln!("--- the daemon said:\n{log}");
         let _ = std::process::Command::new("kill").arg("-TERM").arg(daemon.to_string()).status();
         let ended = || {
             std::fs::read_to_string(format!("/proc/{daemon}/stat")).is_ok_and(|stat| stat.contains(") Z "))
