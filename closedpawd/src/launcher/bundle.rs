@@ -244,7 +244,7 @@ fn seccomp() -> Result<LinuxSeccomp, OciSpecError> {
     LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
         .architectures(vec![oci_spec::runtime::Arch::ScmpArchX86_64])
-        .syscalls(vec![allowed, clone()?, clone3()?])
+        .syscalls(vec![allowed, clone()?])
         .build()
 }
 
@@ -274,17 +274,6 @@ fn clone() -> Result<LinuxSyscall, OciSpecError> {
         .build()
 }
 
-/// Its flags lie in memory, where no filter sees them; to whoever asks it does not exist, and libraries fall back.
-fn clone3() -> Result<LinuxSyscall, OciSpecError> {
-    let missing = libc::ENOSYS.cast_unsigned();
-    let names = vec!["clone3".to_owned()];
-    LinuxSyscallBuilder::default()
-        .names(names)
-        .action(LinuxSeccompAction::ScmpActErrno)
-        .errno_ret(missing)
-        .build()
-}
-
 /// The names in `workload.seccomp`.
 pub(super) fn workload_calls() -> impl Iterator<Item = &'static str> {
     WORKLOAD.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
@@ -310,7 +299,6 @@ mod tests {
             "add_key",
             "userfaultfd",
             "clone",
-            "clone3",
             "unshare",
             "setns",
             "init_module",

@@ -13,6 +13,8 @@ mod work;
 
 use crate::channel::{Channel, Mode};
 use reap::Reaper;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use tokio::net::unix::pipe;
@@ -40,7 +42,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// To everything in this sandbox clone3 does not exist, and libraries fall back to clone.
+///
+/// Its flags lie in memory, where no filter sees them, so it could make namespaces; and the runtime's own filter can
+/// only answer EPERM, at which libraries give up.
+fn no_clone3() -> Result<(), Box<dyn std::error::Error>> {
+    let missing = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, TargetArch::x86_64)?;
+    let program: BpfProgram = filter.try_into()?;
+    Ok(seccompiler::apply_filter(&program)?)
+}
+
 fn serve(user: User) -> ExitCode {
+    if no_clone3().is_err() {
+        return ExitCode::FAILURE;
+    }
     let findings = gate::probe();
     let Ok((from, to)) = sys::channel() else { return ExitCode::FAILURE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
