@@ -128,7 +128,8 @@ fn programs_print_only_through_their_output_module() {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let prints =
             code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("println!("));
-        assert!(!prints || allowed.contains(&name.as_str()), "{} prints", path.display());
+        let test = path.components().any(|part| part.as_os_str() == "tests");
+        assert!(!prints || test || allowed.contains(&name.as_str()), "{} prints", path.display());
     }
 }
 
