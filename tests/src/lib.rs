@@ -9,6 +9,9 @@
     clippy::indexing_slicing
 )]
 
+pub mod hostile;
+pub mod probe;
 pub mod raw;
 pub mod scripted;
+pub mod terminal;
 pub mod world;

@@ -440,6 +440,15 @@ impl Session {
         self.agent.act(&self.key, action, approval, None)
     }
 
+    /// Asks for a command that policy asks about; the person says yes.
+    #[track_caller]
+    pub fn approved(&mut self, person: &crate::world::Person, argv: &[&str]) -> Running {
+        let action = self.opened.exec(argv);
+        let question = self.act(&action, None).expect("no refusal").pending();
+        self.console.approve(&person.key(), &question).expect("the answer counts");
+        self.act(&action, Some(question.id)).expect("no refusal").running()
+    }
+
     /// The public half of the agent's key.
     pub fn key_id(&self) -> KeyId {
         sign::key_id(&self.key)

@@ -147,7 +147,7 @@ fn a_killed_sandbox_is_reported_and_the_next_one_works() {
     let mut command = world.person.ctl_command(&["run", "--", "tail", "-f", "log"]);
     let mut client =
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let sandbox = until("the sandbox runs", || sandbox_process(&world));
+    let sandbox = until("the sandbox runs", || world.sandbox_process());
     until("the work runs", || {
         let list = world.ctl(&["sandbox", "list", "--json"]).json();
         (list[0]["running"] == 1).then_some(())
@@ -161,12 +161,4 @@ fn a_killed_sandbox_is_reported_and_the_next_one_works() {
     assert!(world.is_running());
     assert_eq!(world.ctl(&["run", "--", "true"]).code, Some(0));
     world.verify_audit();
-}
-
-/// The runtime's own process: everything inside is its threads.
-fn sandbox_process(world: &World) -> Option<u32> {
-    world.processes().into_iter().find(|process| {
-        let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| word == b"boot")
-    })
 }

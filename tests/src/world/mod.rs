@@ -17,6 +17,7 @@ mod wait;
 pub use build::Builder;
 pub use log::{Records, word};
 pub use people::{Person, Ran};
+pub use processes::field;
 pub use wait::{LONG, until};
 
 use crate::raw::Raw;
@@ -48,6 +49,13 @@ pub fn closedpawd() -> PathBuf {
 /// The client's program.
 pub fn closedpawctl() -> PathBuf {
     prefix().join("bin/closedpawctl")
+}
+
+/// SHA-256 of a file, by an outside tool.
+pub fn sha256(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    assert!(output.status.success(), "{}", path.display());
+    String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
 /// One installation with its daemon and people.
@@ -204,6 +212,20 @@ impl World {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The command lines of all these processes.
+    pub fn command_lines(&self) -> Vec<(u32, Vec<String>)> {
+        let line = |process: u32| Some((process, processes::command_line(process)?));
+        self.processes().into_iter().filter_map(line).collect()
+    }
+
+    /// The runtime's own process: everything inside a sandbox is its threads.
+    pub fn sandbox_process(&self) -> Option<u32> {
+        self.command_lines()
+            .into_iter()
+            .find(|(_, words)| words.iter().any(|word| word == "boot"))
+            .map(|(process, _)| process)
     }
 
     fn nothing_remains(&self, children: &[Process]) {

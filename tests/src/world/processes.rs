@@ -72,6 +72,18 @@ pub(super) fn naming(folder: &Path) -> Vec<Process> {
         .collect()
 }
 
+/// A process's command line, word by word, if it is still there.
+pub(super) fn command_line(process: u32) -> Option<Vec<String>> {
+    let bytes = fs::read(format!("/proc/{process}/cmdline")).ok()?;
+    Some(bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect())
+}
+
+/// A field of a process's status, with its colon: proc_pid_status(5).
+pub fn field(process: u32, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
+}
+
 /// Unmounts whatever a test mounted under a folder.
 pub(super) fn unmount_below(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();

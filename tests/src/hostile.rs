@@ -19,57 +19,57 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// yamux: stream data.
-pub(crate) const DATA: u8 = 0;
+pub const DATA: u8 = 0;
 /// yamux: window update.
-pub(crate) const WINDOW: u8 = 1;
+pub const WINDOW: u8 = 1;
 /// yamux: ping.
-pub(crate) const PING: u8 = 2;
+pub const PING: u8 = 2;
 /// yamux: opens a stream.
-pub(crate) const SYN: u16 = 1;
+pub const SYN: u16 = 1;
 /// yamux: acknowledges one.
-pub(crate) const ACK: u16 = 2;
+pub const ACK: u16 = 2;
 /// yamux: half-closes one.
-pub(crate) const FIN: u16 = 4;
+pub const FIN: u16 = 4;
 /// yamux: resets one.
-pub(crate) const RST: u16 = 8;
+pub const RST: u16 = 8;
 
 /// A relay whose sandbox is this process.
-pub(crate) struct Hostile {
+pub struct Hostile {
     /// The relay.
-    pub(crate) relay: Child,
+    pub relay: Child,
     control: OwnedFd,
     from_relay: File,
     /// The way to the relay; `None` once it was closed.
-    pub(crate) to_relay: Option<File>,
+    pub to_relay: Option<File>,
     pending: Vec<u8>,
     work: u64,
 }
 
 /// A frame of yamux.
-pub(crate) struct Heard {
+pub struct Heard {
     /// Which kind.
-    pub(crate) kind: u8,
+    pub kind: u8,
     /// Of which stream.
-    pub(crate) stream: u32,
+    pub stream: u32,
     /// What it carries.
-    pub(crate) payload: Vec<u8>,
+    pub payload: Vec<u8>,
 }
 
 /// A piece of work that the relay carries.
-pub(crate) struct Work {
+pub struct Work {
     /// The client's end.
-    pub(crate) client: UnixStream,
+    pub client: UnixStream,
     /// Its number.
-    pub(crate) number: u64,
+    pub number: u64,
     /// Its stream in the channel.
-    pub(crate) stream: u32,
+    pub stream: u32,
 }
 
 /// A frame of yamux as bytes.
-pub(crate) fn yamux(kind: u8, flags: u16, stream: u32, length: u32, payload: &[u8]) -> Vec<u8> {
+pub fn yamux(kind: u8, flags: u16, stream: u32, length: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, kind];
     bytes.extend(flags.to_be_bytes());
     bytes.extend(stream.to_be_bytes());
@@ -79,7 +79,7 @@ pub(crate) fn yamux(kind: u8, flags: u16, stream: u32, length: u32, payload: &[u
 }
 
 /// A frame of a work's stream as bytes: kind, length, payload.
-pub(crate) fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
+pub fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind];
     bytes.extend(u32::try_from(payload.len()).unwrap().to_be_bytes());
     bytes.extend(payload);
@@ -88,7 +88,7 @@ pub(crate) fn framed(kind: u8, payload: &[u8]) -> Vec<u8> {
 
 impl Hostile {
     /// Starts the relay with its three descriptors, as a user of no rights.
-    pub(crate) fn start(program: &Path) -> Self {
+    pub fn start(program: &Path) -> Self {
         let (control, theirs) = packet_pair().unwrap();
         let (stdin, to_sandbox) = io::pipe().unwrap();
         let (from_sandbox, stdout) = io::pipe().unwrap();
@@ -113,7 +113,7 @@ impl Hostile {
     }
 
     /// Starts it and answers the start gate as an honest init would.
-    pub(crate) fn past_the_gate(program: &Path) -> Self {
+    pub fn past_the_gate(program: &Path) -> Self {
         let mut hostile = Self::start(program);
         hostile.answer_gate(&framed(19, &0x1ff_u32.to_be_bytes()));
         let record = hostile.record().expect("the gate's record");
@@ -122,25 +122,25 @@ impl Hostile {
     }
 
     /// Waits for the question about the gate and says this.
-    pub(crate) fn answer_gate(&mut self, bytes: &[u8]) {
+    pub fn answer_gate(&mut self, bytes: &[u8]) {
         let heard = self.heard_data().expect("the gate's question");
         assert_eq!(heard.payload, [0, 0, 0, 0, 0], "an order without content asks for the gate");
         self.data(heard.stream, ACK, bytes);
     }
 
     /// Sends bytes as they are; `false` if the relay has hung up or takes no more in time.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+    pub fn send(&mut self, bytes: &[u8]) -> bool {
         let Some(to) = &mut self.to_relay else { return false };
         to.write_all(bytes).is_ok()
     }
 
     /// Sends stream data.
-    pub(crate) fn data(&mut self, stream: u32, flags: u16, payload: &[u8]) -> bool {
+    pub fn data(&mut self, stream: u32, flags: u16, payload: &[u8]) -> bool {
         self.send(&yamux(DATA, flags, stream, u32::try_from(payload.len()).unwrap(), payload))
     }
 
     /// The next frame from the relay, if one comes in time.
-    pub(crate) fn heard(&mut self) -> Option<Heard> {
+    pub fn heard(&mut self) -> Option<Heard> {
         let header: [u8; 12] = self.take(12)?.try_into().ok()?;
         let [_, kind, _, _, s0, s1, s2, s3, l0, l1, l2, l3] = header;
         let length = u32::from_be_bytes([l0, l1, l2, l3]);
@@ -149,7 +149,7 @@ impl Hostile {
     }
 
     /// The next frame with data.
-    pub(crate) fn heard_data(&mut self) -> Option<Heard> {
+    pub fn heard_data(&mut self) -> Option<Heard> {
         loop {
             let heard = self.heard()?;
             if heard.kind == DATA && !heard.payload.is_empty() {
@@ -173,7 +173,7 @@ impl Hostile {
     }
 
     /// The next record to the judge; `None` when the relay has ended or nothing comes in time.
-    pub(crate) fn record(&self) -> Option<[u8; RECORD]> {
+    pub fn record(&self) -> Option<[u8; RECORD]> {
         if !readable(&self.control, PATIENCE) {
             return None;
         }
@@ -183,7 +183,7 @@ impl Hostile {
     }
 
     /// Grants a piece of work, as the judge does, and has the client order it. Gives it once init has been told.
-    pub(crate) fn grant(&mut self, output: u64) -> Work {
+    pub fn grant(&mut self, output: u64) -> Work {
         let action = Action {
             session: SessionId([1; 16]),
             revision: Revision([2; 32]),
@@ -220,12 +220,12 @@ impl Hostile {
     }
 
     /// How the relay ended, if it did in time.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.ended_within(PATIENCE)
     }
 
     /// Whether it ends in this time.
-    pub(crate) fn ends_within(&mut self, time: Duration) -> bool {
+    pub fn ends_within(&mut self, time: Duration) -> bool {
         self.ended_within(time).is_some()
     }
 
@@ -241,7 +241,7 @@ impl Hostile {
     }
 
     /// Asserts that it has ended by itself, with a failure and not by its own filter.
-    pub(crate) fn must_end(&mut self, what: &str) {
+    pub fn must_end(&mut self, what: &str) {
         let status = self.ended().unwrap_or_else(|| panic!("{what}: the relay lives on"));
         assert_eq!((status.code(), status.signal()), (Some(1), None), "{what}");
     }
@@ -256,7 +256,7 @@ impl Drop for Hostile {
 
 impl Work {
     /// All that the client is sent until the stream ends: the bytes of output, and the last frame's payload.
-    pub(crate) fn told(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {
+    pub fn told(&mut self) -> (Vec<u8>, Option<Vec<u8>>) {
         let (mut output, mut exit) = (Vec::new(), None);
         loop {
             let mut header = [0; 5];
