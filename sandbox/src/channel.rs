@@ -4,7 +4,7 @@
 use closedpaw_protocol::stream::{self, BadFrame, Kind};
 use std::io;
 use std::task::Poll;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, Join};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
@@ -34,9 +34,13 @@ impl Opener {
 /// Which end of the channel this is.
 pub use yamux::Mode;
 
+/// Two pipes as one connection. Buffered, because yamux reads and writes a frame's header and its body by themselves,
+/// and each call that the other side hears of wakes it.
+type Pipes = tokio_util::compat::Compat<Join<BufReader<pipe::Receiver>, BufWriter<pipe::Sender>>>;
+
 /// A channel over two pipes; ready to be driven.
 pub struct Channel {
-    connection: yamux::Connection<tokio_util::compat::Compat<tokio::io::Join<pipe::Receiver, pipe::Sender>>>,
+    connection: yamux::Connection<Pipes>,
     wanted: mpsc::Receiver<oneshot::Sender<Stream>>,
     waiting: Option<oneshot::Sender<Stream>>,
 }
@@ -48,7 +52,8 @@ impl Channel {
         config.set_max_num_streams(MAX_STREAMS);
         config.set_max_connection_receive_window(Some(WINDOW));
         let (ask, wanted) = mpsc::channel(MAX_STREAMS);
-        let connection = yamux::Connection::new(tokio::io::join(from, to).compat(), config, mode);
+        let pipes = tokio::io::join(BufReader::new(from), BufWriter::new(to));
+        let connection = yamux::Connection::new(pipes.compat(), config, mode);
         (Self { connection, wanted, waiting: None }, Opener(ask))
     }
 

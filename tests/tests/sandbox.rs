@@ -30,7 +30,7 @@ fn nothing_outlives_its_session() {
 fn a_session_that_ends_while_its_sandbox_starts_leaves_nothing() {
     let mut world = World::new();
     // Several at once, so that they are at different stages of their start when they end.
-    for stage in ["create", "gofer", "boot", "gofer", "boot", "gofer"] {
+    for stage in ["run", "gofer", "boot", "gofer", "boot", "gofer"] {
         let before = world.processes();
         let sessions = [(); 4].map(|()| Session::open(&world.person));
         let begun = |(process, words): &(u32, Vec<String>)| {
@@ -65,7 +65,7 @@ fn a_daemon_that_stops_while_a_sandbox_starts_leaves_nothing() {
     let mut world = World::new();
     let session = Session::open(&world.person);
     let runtime =
-        |words: &[String]| words.iter().any(|word| word == "create" || word == "boot" || word == "gofer");
+        |words: &[String]| words.iter().any(|word| word == "run" || word == "boot" || word == "gofer");
     until("the runtime has begun", || {
         world.command_lines().iter().any(|(_, words)| runtime(words)).then_some(())
     });

@@ -23,6 +23,9 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+/// Bytes of init's stack. gVisor takes memory for a stack in blocks of up to 2 MiB as soon as it is touched.
+const STACK: u64 = 256 * 1024;
+
 /// System calls of a workload; reviewed data.
 const WORKLOAD: &str = include_str!("workload.seccomp");
 
@@ -32,14 +35,12 @@ const COPIED: [&str; 2] = ["ld.so.cache", "ld.so.conf"];
 /// The most that a sandbox may ever be given.
 const MOST: Limits = Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536 };
 
-/// Takes away root filesystems and bundles of an earlier launcher; their mounts went with its mount table.
+/// Takes away root filesystems of an earlier launcher; their mounts went with its mount table.
 pub(super) fn remove_old(run: &Path) {
-    for place in ["rootfs", "sandboxes"] {
-        let Ok(entries) = fs::read_dir(run.join(place)) else { continue };
-        for entry in entries.flatten() {
-            if let Err(error) = fs::remove_dir_all(entry.path()) {
-                tracing::warn!("{}: {error}", entry.path().display());
-            }
+    let Ok(entries) = fs::read_dir(run.join("rootfs")) else { return };
+    for entry in entries.flatten() {
+        if let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!("{}: {error}", entry.path().display());
         }
     }
 }
@@ -196,7 +197,14 @@ impl Bundle<'_> {
     fn rlimits(&self) -> Result<Vec<PosixRlimit>, OciSpecError> {
         let files = u64::from(self.limits.files.clamp(64, MOST.files));
         let limit = |typ, value: u64| PosixRlimitBuilder::default().typ(typ).soft(value).hard(value).build();
-        Ok(vec![limit(PosixRlimitType::RlimitNofile, files)?, limit(PosixRlimitType::RlimitCore, 0)?])
+        // Init's own; it gives every program the usual one back.
+        let stack =
+            PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitStack).soft(STACK).hard(u64::MAX);
+        Ok(vec![
+            limit(PosixRlimitType::RlimitNofile, files)?,
+            limit(PosixRlimitType::RlimitCore, 0)?,
+            stack.build()?,
+        ])
     }
 
     /// What this host's controllers can keep to; `None` where there are none.

@@ -9,6 +9,7 @@ mod cgroups;
 mod domain;
 mod judge;
 mod layer;
+mod orphans;
 mod pin;
 mod privileges;
 mod sandbox;
@@ -47,6 +48,7 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     bundle::remove_old(&paths.run());
     // Children start with an empty mask again; see `sys`.
     serve::heard().thread_block().map_err(|error| SetupError::make("blocking signals", error))?;
+    orphans::adopt().map_err(|error| SetupError::make("PR_SET_CHILD_SUBREAPER", error))?;
     let judge = judge::start(paths, account, socket)?;
     let held = privileges::drop_to_needed()?;
     let runtime = pin::Pin::load(paths);

@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
 use super::setup::Programs;
-use super::{cgroups, domain, sys};
+use super::{cgroups, domain, orphans, sys};
 use crate::paths::Paths;
 use crate::verbs::{Answer, Limits, ORDER, Verb};
 use closedpaw_descriptors::{frames, packet_pair};
@@ -17,10 +17,15 @@ use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// Between two looks at whether the runtime is done, where there is nothing else left to do.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Everything the launcher holds.
 pub(super) struct Launcher {
@@ -44,15 +49,14 @@ struct Job {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    Create,
-    Start,
+    Run,
     Delete,
 }
 
 /// The signals that the loop reads. They are blocked from before the judge starts: none may end the launcher unheard.
 pub(super) fn heard() -> SigSet {
     let mut mask = SigSet::empty();
-    [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP]
+    [NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP, NixSignal::SIGCHLD]
         .into_iter()
         .for_each(|signal| mask.add(signal));
     mask
@@ -82,6 +86,7 @@ impl Launcher {
 
     /// Serves until the judge ends or a signal says so; nothing that was started outlives it.
     pub(super) fn serve(mut self) -> ExitCode {
+        self.remove_leftovers();
         let code = match self.run() {
             Ok(code) => code,
             Err(error) => {
@@ -99,18 +104,57 @@ impl Launcher {
     /// Nothing that was started, or was being started, outlives the launcher.
     fn take_down(&mut self) {
         self.sandboxes.values_mut().for_each(Sandbox::kill);
-        for mut job in std::mem::take(&mut self.jobs) {
-            let _ = job.process.wait();
-        }
+        let jobs = std::mem::take(&mut self.jobs);
+        self.finish(jobs.into_iter().map(|job| job.process).collect());
         let mut all = std::mem::take(&mut self.sandboxes);
         all.append(&mut self.going);
-        for (id, mut sandbox) in all {
+        for sandbox in all.values_mut() {
+            // One that was never started has no process.
             let _ = sandbox.watch();
             sandbox.kill();
-            if let Ok(mut delete) = self.runtime_command(&["delete", "--force", &id.to_string()]) {
-                let _ = delete.status();
+        }
+        self.delete_all(all.keys().map(ToString::to_string));
+    }
+
+    /// What a launcher that was killed has left: bundles, and what the runtime remembers of them. Their processes have
+    /// ended with their relays, or do now.
+    fn remove_leftovers(&mut self) {
+        let folder = self.paths.run().join("sandboxes");
+        let left: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().collect();
+        self.delete_all(left.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        for entry in left {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!("{}: {error}", entry.path().display());
             }
         }
+    }
+
+    /// Has the runtime forget sandboxes, all at once, and waits until it has.
+    fn delete_all(&mut self, names: impl Iterator<Item = String>) {
+        let delete = |name: String| self.runtime_command(&["delete", "--force", &name]).ok()?.spawn().ok();
+        let deletions = names.filter_map(delete).collect();
+        self.finish(deletions);
+    }
+
+    /// Waits for runs of the runtime, and meanwhile for the processes they wait to see gone. They end by themselves.
+    fn finish(&self, mut runs: Vec<Child>) {
+        loop {
+            runs.retain_mut(|run| matches!(run.try_wait(), Ok(None)));
+            if runs.is_empty() {
+                return;
+            }
+            self.reap(&runs);
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits for ended children but those that are waited for by name: `runs`, jobs, relays, the judge.
+    fn reap(&self, runs: &[Child]) {
+        let relays = self.sandboxes.values().chain(self.going.values());
+        let relays = relays.filter_map(|sandbox| sandbox.relay.as_ref());
+        let jobs = self.jobs.iter().map(|job| &job.process);
+        let named = runs.iter().chain(jobs).chain(relays).chain([&self.judge.process]);
+        orphans::reap(&named.map(Child::id).collect::<Vec<_>>());
     }
 
     fn run(&mut self) -> io::Result<ExitCode> {
@@ -133,6 +177,7 @@ impl Launcher {
                     tracing::error!("launcher: the judge has ended");
                     return Ok(ExitCode::FAILURE);
                 }
+                Event::Signal(NixSignal::SIGCHLD) => self.reap(&[]),
                 Event::Signal(NixSignal::SIGHUP) => rustix::process::kill_process(judge_id, Signal::HUP)?,
                 Event::Signal(signal) => {
                     tracing::info!("launcher: {signal}: stopping");
@@ -249,7 +294,8 @@ impl Launcher {
         if uid == 0 || gid == 0 || workspace != self.sandbox(id)?.layer.is_some() {
             return Err(ErrorCode::WorkspaceForbidden);
         }
-        let mut command = self.runtime_command(&["create"])?;
+        // Create and start in one call, so that a launcher killed meanwhile leaves nothing created that nobody starts.
+        let mut command = self.runtime_command(&["run", "--detach"])?;
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
         let sandbox = self.sandbox(id)?;
         let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
@@ -261,7 +307,7 @@ impl Launcher {
         command.arg(id.to_string()).stdin(stdin).stdout(stdout).stderr(Stdio::null());
         sys::in_child(&mut command, domain::no_network);
         sandbox.channel = Some((to_sandbox.into(), from_sandbox.into()));
-        self.spawn(command, id, verb, Step::Create)?;
+        self.spawn(command, id, verb, Step::Run)?;
         Ok(Done::Later)
     }
 
@@ -353,25 +399,19 @@ impl Launcher {
         if step != Step::Delete && self.going.contains_key(&sandbox) {
             return self.started_in_vain(sandbox);
         }
-        let result = if status.success() {
-            self.next_step(sandbox, verb, step)
-        } else {
-            Err(ErrorCode::SandboxFailed)
-        };
-        if step == Step::Delete {
-            self.going.remove(&sandbox);
-            return self.answer(sandbox, verb, Ok(()), None);
-        }
-        match result {
-            Ok(Done::Later) => Ok(()),
-            Ok(Done::Now(_)) => self.answer(sandbox, verb, Ok(()), None),
-            Err(code) => {
-                tracing::error!(
-                    "runsc {}: {status}; see {}",
-                    step.name(),
-                    self.paths.run().join("runsc.log").display()
-                );
-                self.answer(sandbox, verb, Err(code), None)
+        match step {
+            Step::Delete => {
+                self.going.remove(&sandbox);
+                self.answer(sandbox, verb, Ok(()), None)
+            }
+            Step::Run if status.success() => {
+                let watched = self.known(sandbox).and_then(|sandbox| sandbox.watch().map_err(internal));
+                self.answer(sandbox, verb, watched, None)
+            }
+            Step::Run => {
+                let log = self.paths.run().join("runsc.log");
+                tracing::error!("runsc run: {status}; see {}", log.display());
+                self.answer(sandbox, verb, Err(ErrorCode::SandboxFailed), None)
             }
         }
     }
@@ -389,19 +429,6 @@ impl Launcher {
         }
     }
 
-    fn next_step(&mut self, id: SandboxId, verb: Verb, step: Step) -> Result<Done, ErrorCode> {
-        match step {
-            Step::Create => {
-                self.known(id)?.watch().map_err(internal)?;
-                let mut start = self.runtime_command(&["start", &id.to_string()])?;
-                sys::in_child(&mut start, domain::no_network);
-                self.spawn(start, id, verb, Step::Start)?;
-                Ok(Done::Later)
-            }
-            Step::Start | Step::Delete => Ok(Done::Now(None)),
-        }
-    }
-
     fn answer(
         &self,
         id: SandboxId,
@@ -412,16 +439,6 @@ impl Launcher {
         let answer = Answer::to(verb, id, result).to_bytes();
         let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
         frames::send_packet(&self.judge.socket, &answer, &descriptors)
-    }
-}
-
-impl Step {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Start => "start",
-            Self::Delete => "delete",
-        }
     }
 }
 

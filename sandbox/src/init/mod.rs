@@ -7,6 +7,7 @@
 
 mod files;
 mod gate;
+mod program;
 mod reap;
 mod sys;
 mod work;

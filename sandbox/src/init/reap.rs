@@ -1,13 +1,13 @@
 //! Process 1 waits for everybody: for what it started, and for orphans nobody else waits for.
 #![forbid(unsafe_code)]
 
+use super::sys;
 use closedpaw_protocol::stream::Exit;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// Hands out how processes ended.
@@ -19,11 +19,14 @@ pub(super) struct Reaper {
 impl Reaper {
     /// Starts to reap in the background.
     pub(super) fn start() -> io::Result<Rc<Self>> {
-        let mut child = signal(SignalKind::child())?;
+        let child = sys::child_signal()?;
         let reaper = Rc::new(Self::default());
         let background = Rc::clone(&reaper);
         tokio::task::spawn_local(async move {
-            while child.recv().await.is_some() {
+            while let Ok(mut ready) = child.readable().await {
+                // One signal may stand for several ends, so they are all looked for however often it came.
+                while ready.get_inner().read_signal().is_ok_and(|signal| signal.is_some()) {}
+                ready.clear_ready();
                 background.reap();
             }
         });

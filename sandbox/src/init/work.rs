@@ -2,16 +2,16 @@
 #![forbid(unsafe_code)]
 
 use super::User;
+use super::program::{Program, Started};
 use super::reap::Reaper;
 use crate::channel::{Stream, read_frame, write_frame};
+use closedpaw_protocol::action::Stdin;
 use closedpaw_protocol::relay::Gate;
 use closedpaw_protocol::stream::{Exit, Kind};
 use closedpaw_protocol::{Action, Effect, codec};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -48,12 +48,12 @@ pub(super) async fn run(mut stream: Stream, user: User, findings: Gate, reaper: 
         drop(write_frame(&mut stream, Kind::Gate, &findings.0.to_be_bytes()).await);
         return;
     }
-    let Some(command) = codec::decode::<Action>(&order).ok().and_then(|action| command(&action.effect))
+    let Some(program) = codec::decode::<Action>(&order).ok().and_then(|action| program(&action.effect))
     else {
         return;
     };
-    let exit = match start(command, user) {
-        Ok(child) => carry(child, &mut stream, &reaper).await,
+    let exit = match program.start(user) {
+        Ok(started) => carry(started, &mut stream, &reaper).await,
         Err(error) => Exit::NotStarted(error.raw_os_error().filter(|errno| *errno > 0).unwrap_or(libc::EIO)),
     };
     drop(write_frame(&mut stream, Kind::Exit, &exit.to_bytes()).await);
@@ -61,17 +61,16 @@ pub(super) async fn run(mut stream: Stream, user: User, findings: Gate, reaper: 
 }
 
 /// The program for an effect; `None` for effects that happen elsewhere.
-fn command(effect: &Effect) -> Option<Command> {
+fn program(effect: &Effect) -> Option<Program> {
     match effect {
-        Effect::Exec { argv, cwd, env, .. } => {
-            let (program, arguments) = argv.split_first()?;
-            let mut command = Command::new(program);
-            command.args(arguments).current_dir(cwd).env_clear().envs(ENVIRONMENT).envs(env.iter().cloned());
-            Some(command)
+        Effect::Exec { argv, cwd, env, stdin } => {
+            let mut variables = BTreeMap::from(ENVIRONMENT);
+            variables.extend(env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            Program::new(argv, cwd, &variables, stdin)
         }
-        Effect::List { path } => Some(own("list", path)),
-        Effect::Read { path } => Some(own("read", path)),
-        Effect::Write { path, .. } => Some(own("write", path)),
+        Effect::List { path } => own("list", path, &Stdin::Empty),
+        Effect::Read { path } => own("read", path, &Stdin::Empty),
+        Effect::Write { path, content } => own("write", path, &Stdin::Sealed(*content)),
         Effect::Open { .. }
         | Effect::Apply { .. }
         | Effect::Mount { .. }
@@ -90,22 +89,15 @@ fn command(effect: &Effect) -> Option<Command> {
     }
 }
 
-fn own(verb: &str, path: &str) -> Command {
-    let mut command = Command::new("/closedpaw/init");
-    command.args([verb, path]).current_dir("/workspace").env_clear();
-    command
+fn own(verb: &str, path: &str, stdin: &Stdin) -> Option<Program> {
+    let argv = ["/closedpaw/init", verb, path].map(str::to_owned);
+    Program::new(&argv, "/workspace", &BTreeMap::new(), stdin)
 }
 
-fn start(mut command: Command, user: User) -> io::Result<Child> {
-    command.uid(user.uid).gid(user.gid).process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
-}
-
-async fn carry(mut child: Child, stream: &mut Stream, reaper: &Reaper) -> Exit {
-    let process = i32::try_from(child.id()).unwrap_or(i32::MAX);
-    let ended = reaper.ended(process);
-    let group = Group(Pid::from_raw(process));
-    let Some((input, output, errors)) = pipes(&mut child) else { return Exit::NotStarted(libc::EMFILE) };
+async fn carry(started: Started, stream: &mut Stream, reaper: &Reaper) -> Exit {
+    let ended = reaper.ended(started.process);
+    let group = Group(Pid::from_raw(started.process));
+    let Started { input, output, errors, .. } = started;
     let (mut from_relay, mut to_relay) = tokio::io::split(stream);
     let (say, said) = mpsc::channel(4);
     let mut finished =
@@ -161,15 +153,6 @@ async fn write(to: &mut (impl AsyncWrite + Unpin), mut said: mpsc::Receiver<(Kin
     true
 }
 
-type Pipes = (pipe::Sender, pipe::Receiver, pipe::Receiver);
-
-fn pipes(child: &mut Child) -> Option<Pipes> {
-    let input = pipe::Sender::from_owned_fd(child.stdin.take()?.into()).ok()?;
-    let output = pipe::Receiver::from_owned_fd(child.stdout.take()?.into()).ok()?;
-    let errors = pipe::Receiver::from_owned_fd(child.stderr.take()?.into()).ok()?;
-    Some((input, output, errors))
-}
-
 async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, to: mpsc::Sender<(Kind, Vec<u8>)>) {
     let mut buffer = vec![0; CHUNK];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
@@ -181,8 +164,7 @@ async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, to: mpsc::Sender<(Ki
 }
 
 /// Does as the relay says, until it has gone: then the program goes too.
-async fn listen(from: &mut (impl AsyncRead + Unpin), input: impl AsyncWrite + Unpin, group: &Group) {
-    let mut input = Some(input);
+async fn listen(from: &mut (impl AsyncRead + Unpin), mut input: Option<pipe::Sender>, group: &Group) {
     while let Ok(Some((kind, payload))) = read_frame(from).await {
         match kind {
             Kind::Stdin => {

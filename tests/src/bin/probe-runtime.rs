@@ -20,7 +20,7 @@ fn run() -> Option<()> {
     let own = fs::read_link("/proc/self/exe").ok()?;
     let words: Vec<String> = std::env::args().collect();
     let after = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).map(PathBuf::from);
-    if !words.iter().any(|word| word == "create") {
+    if !words.iter().any(|word| word == "run") {
         return Some(());
     }
     let (bundle, pid_file) = (after("--bundle")?, after("--pid-file")?);

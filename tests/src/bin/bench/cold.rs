@@ -129,15 +129,14 @@ impl Clock {
     }
 }
 
-/// The two calls of the runtime that the launcher makes, one after the other, with nothing around them.
+/// The call of the runtime that the launcher makes, with nothing around it.
 pub(crate) fn runtime_alone(world: &World, report: &mut Report) {
     let bundle = bundle(world, "alone");
-    let (mut create, mut start, mut itself) = (Samples::default(), Samples::default(), Samples::default());
+    let (mut run, mut itself) = (Samples::default(), Samples::default());
     let mut ended = vec![];
     for _ in 0..COUNT {
         let id = bundle.fresh();
-        create.time(|| must(bundle.create(&id)));
-        start.time(|| must(bundle.start(&id)));
+        run.time(|| must(bundle.run_detached(&id)));
         itself.time(|| must(bundle.version()));
         ended.push(id);
     }
@@ -146,7 +145,6 @@ pub(crate) fn runtime_alone(world: &World, report: &mut Report) {
     for mut deletion in deletions {
         drop(deletion.wait());
     }
-    report.times("runsc_create", Unit::Milliseconds, &create);
-    report.times("runsc_start", Unit::Milliseconds, &start);
+    report.times("runsc_run_detach", Unit::Milliseconds, &run);
     report.times("runsc_version", Unit::Milliseconds, &itself);
 }

@@ -1,4 +1,4 @@
-//! Benchmarks of a whole ClosedPaw beside its neighbours: `bench OUTPUT.json [--strict]`.
+//! Benchmarks of a whole ClosedPaw beside its neighbours: `bench OUTPUT.json [--strict] [--only=PART]`.
 //!
 //! Ours and the peer take turns in one run, so that whatever else the machine does hits both. Everything runs in one
 //! private world: a daemon under a root of its own, the shipped policy, and an ordinary user who asks. What criterion
@@ -31,22 +31,25 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 fn main() -> ExitCode {
-    let (mut output, mut strict) = (None, false);
+    let (mut output, mut strict, mut only) = (None, false, None);
     for word in std::env::args().skip(1) {
         match word.as_str() {
             "--strict" => strict = true,
-            path => output = Some(PathBuf::from(path)),
+            word => match word.strip_prefix("--only=") {
+                Some(part) => only = Some(part.to_owned()),
+                None => output = Some(PathBuf::from(word)),
+            },
         }
     }
     let Some(output) = output else {
-        eprintln!("usage: bench OUTPUT.json [--strict]");
+        eprintln!("usage: bench OUTPUT.json [--strict] [--only=PART]");
         return ExitCode::from(64);
     };
     let mut report = Report::default();
     let world = World::new();
     end_daemon_on_panic(&world);
     footprint::measure(&world, &mut report);
-    for (name, part) in PARTS {
+    for (name, part) in PARTS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
         let begun = Instant::now();
         part(&world, &mut report);
         eprintln!("{name}: {:.0} s", begun.elapsed().as_secs_f64());

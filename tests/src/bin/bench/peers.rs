@@ -68,15 +68,10 @@ impl Bundle {
         command
     }
 
-    pub(crate) fn create(&self, id: &str) -> Command {
-        let mut command = self.command("create");
-        command.arg("--bundle").arg(&self.folder).arg(id);
-        command
-    }
-
-    pub(crate) fn start(&self, id: &str) -> Command {
-        let mut command = self.command("start");
-        command.arg(id);
+    /// As the launcher starts a sandbox.
+    pub(crate) fn run_detached(&self, id: &str) -> Command {
+        let mut command = self.command("run");
+        command.args(["--detach", "--bundle"]).arg(&self.folder).arg(id);
         command
     }
 
@@ -101,9 +96,8 @@ pub(crate) struct Detached<'a> {
 impl<'a> Detached<'a> {
     pub(crate) fn start(bundle: &'a Bundle) -> Self {
         let id = bundle.fresh();
-        must(bundle.create(&id));
+        must(bundle.run_detached(&id));
         let detached = Self { bundle, id };
-        must(bundle.start(&detached.id));
         until("the sandbox runs", || detached.exec("/usr/bin/true").status().ok()?.success().then_some(()));
         detached
     }
