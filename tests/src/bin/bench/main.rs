@@ -31,6 +31,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|word| word == "--floor") {
+        second::floor();
+        return ExitCode::SUCCESS;
+    }
     let (mut output, mut strict, mut only) = (None, false, None);
     for word in std::env::args().skip(1) {
         match word.as_str() {
