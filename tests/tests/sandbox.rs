@@ -78,6 +78,27 @@ fn a_daemon_that_stops_while_a_sandbox_starts_leaves_nothing() {
     assert!(stopped.is_ok() && left.is_empty(), "{} processes of the runtime are left", left.len());
 }
 
+/// The same when it is killed without a word, whatever it was at; and the next one has the runtime forget the rest.
+#[test]
+fn a_daemon_killed_while_a_sandbox_starts_leaves_nothing() {
+    let mut world = World::new();
+    for stage in ["run", "closedpaw-relay", "gofer", "boot"] {
+        let session = Session::open(&world.person);
+        let begun = |words: &[String]| words.iter().any(|word| word.rsplit('/').next() == Some(stage));
+        until("the start has got there", || {
+            world.command_lines().iter().any(|(_, words)| begun(words)).then_some(())
+        });
+        // Fails if any process is left.
+        world.kill9();
+        drop(session);
+        world.start();
+        let left = |folder: &str| fs::read_dir(world.run().join(folder)).unwrap().count();
+        until("what was left is forgotten", || (left("sandboxes") + left("runsc") == 0).then_some(()));
+        assert_eq!(world.ctl(&["run", "-q", "--", "echo", "on"]).out, "on\n");
+    }
+    world.verify_audit();
+}
+
 /// Ctrl-C: the client ends within a second, and the sandbox with it.
 #[test]
 fn an_interrupted_command_is_gone() {
