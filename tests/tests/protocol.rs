@@ -420,3 +420,25 @@ fn every_connection_has_challenges_of_its_own() {
     assert_eq!(different.len(), challenges.len());
     assert_ne!(key_id(&world.person.key()), world.daemon_key());
 }
+
+/// The client of `docs/examples`, written from the protocol's page alone, on other people's BLAKE3 and Ed25519: each side
+/// proves itself to the other, and a reply is read to its last byte.
+#[test]
+fn a_client_written_from_the_page_is_understood() {
+    let world = World::new();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/client.py");
+    let libraries = std::env::var_os("CLOSEDPAW_TEST_PYTHON").expect("./test sets CLOSEDPAW_TEST_PYTHON");
+    let mut client = world.person.command("/usr/bin/python3".as_ref());
+    client.arg("-").arg(world.socket()).env("PYTHONPATH", libraries).stdin(File::open(page).unwrap());
+    let output = client.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let status = world.status();
+    let field = |name: &str| {
+        let line = said.lines().find(|line| line.split_whitespace().next() == Some(name));
+        line.map(|line| line[name.len()..].trim().to_owned())
+    };
+    assert_eq!(field("revision"), Some(status.revision.to_string()));
+    assert_eq!(field("rules"), Some(status.rules.to_string()));
+    assert!(field("log").is_some_and(|log| log.contains(" records, root ")), "{said}");
+}

@@ -4,8 +4,10 @@
 
 use closedpaw_protocol::stream::Exit;
 use closedpaw_tests::raw::Session;
+use closedpaw_tests::scripted::{Format, Say, Script, Server};
 use closedpaw_tests::terminal::says_yes;
 use closedpaw_tests::world::{World, until};
+use serde_json::json;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -109,6 +111,27 @@ fn an_interrupted_command_is_gone() {
     let mut line = [0; 5];
     std::io::Read::read_exact(client.stdout.as_mut().unwrap(), &mut line).unwrap();
     assert!(world.sandbox_process().is_some());
+    let began = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &client.id().to_string()]).status().unwrap().success());
+    let status = until("the client ends", || client.try_wait().unwrap());
+    let took = began.elapsed();
+    assert_eq!(status.code(), Some(130));
+    until("the sandbox ends", || world.sandbox_process().is_none().then_some(()));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    world.verify_audit();
+}
+
+/// The same in the middle of a conversation, while the model's tool runs.
+#[test]
+fn an_interrupted_conversation_is_gone() {
+    let world = World::new();
+    world.person.write("log", b"line\n");
+    let follow = Say::call("run", json!({ "argv": ["tail", "-f", "log"] }));
+    let server = Server::start(Script::new(Format::OpenAi, [follow.into()])).unwrap();
+    let url = format!("http://127.0.0.1:{}", server.port());
+    let mut command = world.person.ctl_command(&["ask", "What is in the log?", "--model-url", &url]);
+    let mut client = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the tool runs", || (!world.records().of("intent").is_empty()).then_some(()));
     let began = Instant::now();
     assert!(Command::new("kill").args(["-INT", &client.id().to_string()]).status().unwrap().success());
     let status = until("the client ends", || client.try_wait().unwrap());
