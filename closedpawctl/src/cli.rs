@@ -6,6 +6,7 @@ use crate::commands;
 use crate::console::{ask, child, screen};
 use crate::failure::Failure;
 use clap::{Parser, Subcommand};
+use closedpaw_descriptors::handover::take_over;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,8 +122,8 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
 }
 
 fn agent(descriptors: u8) -> ExitCode {
-    let Ok(link) = crate::sys::inherited(3) else { return ExitCode::from(64) };
-    let daemon = if descriptors > 1 { crate::sys::inherited(4).ok() } else { None };
+    let Ok(link) = take_over(3) else { return ExitCode::from(64) };
+    let daemon = if descriptors > 1 { take_over(4).ok() } else { None };
     crate::agent::process::main(link, daemon)
 }
 

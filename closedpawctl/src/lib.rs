@@ -2,7 +2,7 @@
 //!
 //! Two processes: the [`console`], which has the terminal, the person's key and the daemon's trust in it, and the
 //! [`agent`], which reads what models say and is confined before it does.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod cli;
@@ -13,6 +13,5 @@ pub mod failure;
 pub mod keys;
 pub mod link;
 pub mod places;
-mod sys;
 pub mod weights;
 pub mod work;

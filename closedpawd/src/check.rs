@@ -17,8 +17,7 @@ pub fn run(paths: &Paths) -> ExitCode {
             problems.iter().for_each(|problem| tracing::error!("{what}: {problem}"));
         }
     };
-    let kernel = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    let kernel = kernel.unwrap_or_default();
+    let kernel = closedpaw_confine::floor::release().unwrap_or_default();
     report("kernel", check_kernel(&kernel).map(|()| kernel).map_err(|error| vec![error.to_string()]));
     report("policy", InForce::load(&paths.etc()).map(|policy| summary(&policy)));
     report("keys", keys(paths));

@@ -9,5 +9,4 @@ pub mod cli;
 pub mod judge;
 pub mod launcher;
 pub mod paths;
-mod sys;
 pub mod verbs;

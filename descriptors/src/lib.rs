@@ -1,10 +1,11 @@
-//! Unix sockets with descriptors on them: frames, sealed inputs, peer credentials.
+//! Unix sockets with descriptors on them: frames, sealed inputs, peer credentials; and handing descriptors to a child.
 //!
 //! The one place where the daemon, the relay and the client touch `SCM_RIGHTS`. Received descriptors are owned from
 //! the first instruction, so none can leak, and a message with more of them than allowed is an error.
 #![deny(unsafe_code)]
 
 pub mod frames;
+pub mod handover;
 pub mod peer;
 pub mod sealed;
 mod sys;

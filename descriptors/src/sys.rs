@@ -1,7 +1,10 @@
-//! The only `unsafe` of this crate: a socket option that the wrappers do not know, and handing a descriptor to tokio.
+//! The only `unsafe` of this crate: a socket option that the wrappers do not know, handing a descriptor to tokio, and
+//! descriptors by number.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -46,4 +49,41 @@ pub(crate) fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // takes it out of the reactor before dropping it.
     unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE | Interest::WRITABLE) }
         .map_err(Into::into)
+}
+
+/// Runs `calls` in the child between fork and exec. They must be system calls only: no allocation, no lock.
+#[allow(unsafe_code)]
+pub(crate) fn before_exec(
+    command: &mut Command,
+    calls: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: only `handover` calls this, with closures that neither allocate nor take a lock.
+    unsafe { command.pre_exec(calls) };
+}
+
+/// Gives what `descriptor` is open on this number too, which exec keeps. For a child that is about to exec.
+#[allow(unsafe_code)]
+pub(crate) fn place(descriptor: &OwnedFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: plain system call on an open descriptor; in the child the number belongs to nobody who still runs.
+    check(unsafe { libc::dup2(descriptor.as_raw_fd(), number) })
+}
+
+/// Lets exec close this descriptor and all with higher numbers.
+#[allow(unsafe_code)]
+pub(crate) fn close_on_exec_from(first: libc::c_uint) -> io::Result<()> {
+    // SAFETY: sets a flag on descriptors by number; no memory is touched.
+    check(unsafe { libc::close_range(first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) })
+}
+
+/// Owns a descriptor that came with this process, or that its owner gave up by number, if it is open.
+#[allow(unsafe_code)]
+pub(crate) fn own(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl on a number touches no memory; it fails if the number is not open.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and whoever calls `handover::take_over` knows that nothing else in this process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

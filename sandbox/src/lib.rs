@@ -6,7 +6,5 @@
 #![deny(unsafe_code)]
 
 pub mod channel;
-pub mod confine;
-
 pub mod init;
 pub mod relay;

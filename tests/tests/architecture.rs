@@ -31,11 +31,12 @@ fn linked(package: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-const MEMBERS: [(&str, &str); 8] = [
+const MEMBERS: [(&str, &str); 9] = [
     ("protocol", "closedpaw-protocol"),
     ("rules", "closedpaw-rules"),
     ("ledger", "closedpaw-ledger"),
     ("descriptors", "closedpaw-descriptors"),
+    ("confine", "closedpaw-confine"),
     ("closedpawd", "closedpawd"),
     ("sandbox", "closedpaw-sandbox"),
     ("closedpawctl", "closedpawctl"),
@@ -86,6 +87,17 @@ fn roots_program_links_no_network_no_model_no_image_code() {
     }
 }
 
+/// Else the same filter or domain would be written twice, and once differently.
+#[test]
+fn filters_and_domains_are_built_in_one_place() {
+    for (folder, _) in MEMBERS.iter().filter(|(folder, _)| *folder != "confine") {
+        let manifest = fs::read_to_string(repo().join(folder).join("Cargo.toml")).unwrap();
+        for line in manifest.lines() {
+            assert!(!line.starts_with("landlock") && !line.starts_with("seccompiler"), "{folder}: {line}");
+        }
+    }
+}
+
 fn sources(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -99,9 +111,8 @@ fn sources(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
 
 fn product_sources() -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
-    for folder in
-        ["protocol", "rules", "ledger", "descriptors", "closedpawd", "sandbox", "closedpawctl", "model"]
-    {
+    let members = MEMBERS.iter().map(|(folder, _)| *folder).filter(|folder| *folder != "tests");
+    for folder in members.chain(["model"]) {
         sources(&repo().join(folder).join("src"), &mut found);
     }
     found

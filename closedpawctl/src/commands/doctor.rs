@@ -7,7 +7,7 @@ use crate::console::embedded;
 use crate::failure::Failure;
 use crate::keys;
 use crate::weights::{self, QWEN_0_5B};
-use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use closedpaw_confine::{domain, floor};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -53,12 +53,8 @@ fn finding(what: &'static str, needed: bool, result: Result<String, String>) -> 
 }
 
 fn kernel() -> Finding {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
-    let release = release.unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let new_enough =
-        matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) >= (6, 12));
-    let result = if new_enough {
+    let release = floor::release().unwrap_or_default();
+    let result = if floor::reached(&release) {
         Ok(release)
     } else {
         Err(format!("Linux {release}: 6.12 or newer is needed (Debian 13 has it)"))
@@ -66,17 +62,10 @@ fn kernel() -> Finding {
     finding("kernel", true, result)
 }
 
-/// Asks for a ruleset of the version that the floor has, without entering it.
 fn landlock() -> Finding {
-    let ask = || {
-        Ruleset::default()
-            .set_compatibility(CompatLevel::HardRequirement)
-            .handle_access(AccessFs::from_all(ABI::V6))?
-            .scope(Scope::from_all(ABI::V6))?
-            .create()
-    };
+    let result = domain::available();
     let result =
-        ask().map(|_| "ABI 6 or newer".to_owned()).map_err(|error| format!("ABI 6 is needed: {error}"));
+        result.map(|()| "ABI 6 or newer".to_owned()).map_err(|error| format!("ABI 6 is needed: {error}"));
     finding("landlock", true, result)
 }
 

@@ -1,10 +1,10 @@
 //! The agent as a process of its own: this program again, with two descriptors and nothing else.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 use crate::failure::Failure;
 use crate::link::{ToAgent, ToConsole};
 use closedpaw_descriptors::frames::{FrameReader, FrameWriter, split};
-use closedpaw_descriptors::stream_pair;
+use closedpaw_descriptors::{handover, stream_pair};
 use closedpaw_protocol::codec;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -32,7 +32,8 @@ impl Agent {
         // Nothing of the person's: no environment, no terminal.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let handed = std::iter::once(theirs).chain(daemon).collect();
-        crate::sys::hand_over(&mut command, handed);
+        handover::hand_over(&mut command, handed);
+        handover::die_with_parent(&mut command);
         let process = command.spawn().map_err(failed)?;
         let (reader, writer) = split(ours).map_err(failed)?;
         let (tell, said) = mpsc::channel(64);

@@ -26,6 +26,7 @@ mod watchers;
 
 use crate::paths::Paths;
 use audit::Audit;
+use closedpaw_descriptors::handover::take_over;
 use closedpaw_ledger::record::{Answer, Answered, Entry, Recovered, Started, Stopped};
 use closedpaw_protocol::ErrorCode;
 use ed25519_dalek::SigningKey;
@@ -67,7 +68,7 @@ struct Prepared {
 }
 
 fn prepare(paths: &Paths) -> io::Result<Prepared> {
-    let [launcher, listener, ready] = crate::sys::inherited()?;
+    let [launcher, listener, ready] = [take_over(3)?, take_over(4)?, take_over(5)?];
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // Closed to everybody else, whatever is made.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
@@ -100,7 +101,7 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
         tracing::info!(
             "judge: uid {}, no capability, {} system calls, reads {}, writes {} and {}; {} rules, policy {}",
             nix::unistd::getuid(),
-            confine::CALLS.len(),
+            confine::CALLS.count(),
             paths.etc().display(),
             paths.state().display(),
             paths.audit().display(),

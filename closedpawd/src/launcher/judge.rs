@@ -5,7 +5,7 @@ use super::setup::SetupError;
 use super::sys;
 use crate::accounts::Account;
 use crate::paths::Paths;
-use closedpaw_descriptors::packet_pair;
+use closedpaw_descriptors::{handover, packet_pair};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -28,7 +28,9 @@ pub(super) fn start(paths: &Paths, account: Account, listener: OwnedFd) -> Resul
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).current_dir("/");
     command.uid(account.uid).gid(account.gid);
     // The bounding set is cut by the judge itself; a process without root's uid has lost the others by setuid.
-    sys::hand_over(&mut command, vec![theirs, listener, done.into()], true);
+    handover::hand_over(&mut command, vec![theirs, listener, done.into()]);
+    sys::hear_everything(&mut command);
+    handover::die_with_parent(&mut command);
     let process = command.spawn().map_err(failed)?;
     drop(command);
     let mut byte = [0];

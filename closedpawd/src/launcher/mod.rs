@@ -6,7 +6,6 @@
 
 mod bundle;
 mod cgroups;
-mod domain;
 mod judge;
 mod layer;
 mod orphans;
@@ -23,6 +22,7 @@ pub use setup::{SetupError, check_kernel};
 
 use crate::accounts;
 use crate::paths::Paths;
+use closedpaw_confine::floor;
 use std::process::ExitCode;
 
 /// Sets everything up, starts the judge, and serves it until one of them ends.
@@ -38,7 +38,7 @@ pub fn run(paths: &Paths) -> ExitCode {
 
 fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     setup::check_root()?;
-    setup::check_kernel(&setup::kernel_release()?)?;
+    setup::check_kernel(&floor::release().map_err(|error| SetupError::make("uname", error))?)?;
     let account = accounts::judge().map_err(SetupError::Account)?;
     setup::private_mounts()?;
     setup::folders(paths, account)?;

@@ -7,10 +7,11 @@ use super::layer::Layer;
 use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
 use super::setup::Programs;
-use super::{cgroups, domain, orphans, sys};
+use super::{cgroups, orphans, sys};
 use crate::paths::Paths;
 use crate::verbs::{Answer, Limits, ORDER, Verb};
-use closedpaw_descriptors::{frames, packet_pair};
+use closedpaw_confine::domain;
+use closedpaw_descriptors::{frames, handover, packet_pair};
 use closedpaw_protocol::{ErrorCode, SandboxId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
@@ -305,7 +306,7 @@ impl Launcher {
         command.arg("--bundle").arg(&sandbox.folder).arg("--pid-file").arg(sandbox.folder.join("pid"));
         // The sandbox inherits these; a pipe for its errors would keep whoever reads it waiting for ever.
         command.arg(id.to_string()).stdin(stdin).stdout(stdout).stderr(Stdio::null());
-        sys::in_child(&mut command, domain::no_network);
+        sys::in_child(&mut command, || domain::no_network().map_err(io::Error::other));
         sandbox.channel = Some((to_sandbox.into(), from_sandbox.into()));
         self.spawn(command, id, verb, Step::Run)?;
         Ok(Done::Later)
@@ -320,7 +321,8 @@ impl Launcher {
         let uid = sandbox.relay_uid();
         let mut command = Command::new(program);
         command.env_clear().current_dir("/").uid(uid).gid(uid).stdin(Stdio::null()).stdout(Stdio::null());
-        sys::hand_over(&mut command, vec![theirs, to_sandbox, from_sandbox], false);
+        handover::hand_over(&mut command, vec![theirs, to_sandbox, from_sandbox]);
+        sys::hear_everything(&mut command);
         sandbox.relay = Some(command.spawn().map_err(internal)?);
         Ok(ours)
     }
@@ -360,7 +362,8 @@ impl Launcher {
         // The file that was compared is what runs, whatever the path leads to by now. The descriptor closes on exec.
         let mut command = Command::new(format!("/proc/self/fd/{}", pin.file().as_raw_fd()));
         self.pin = Some(pin);
-        sys::hand_over_nothing(&mut command);
+        handover::hand_over(&mut command, Vec::new());
+        sys::hear_everything(&mut command);
         command.arg0("runsc").env_clear().env("PATH", "/usr/sbin:/usr/bin").current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.arg("--root").arg(self.paths.run().join("runsc"));

@@ -3,6 +3,8 @@
 
 use crate::accounts::Account;
 use crate::paths::{PathError, Paths};
+use closedpaw_confine::floor;
+use closedpaw_descriptors::handover::take_over;
 use ed25519_dalek::SigningKey;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -13,9 +15,6 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-/// The oldest kernel whose confinement is what this project promises.
-const FLOOR: (u32, u32) = (6, 12);
-
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -23,7 +22,7 @@ pub enum SetupError {
     #[error("closedpawd must be started by root: sudo closedpawd, or systemctl enable --now closedpawd")]
     NotRoot,
     /// The kernel is too old.
-    #[error("Linux {found} is too old: Landlock's scopes and descriptors of peers need {}.{} or newer (Debian 13 has it)", FLOOR.0, FLOOR.1)]
+    #[error("Linux {found} is too old: Landlock's scopes and descriptors of peers need {}.{} or newer (Debian 13 has it)", floor::KERNEL.0, floor::KERNEL.1)]
     Kernel {
         /// What `uname -r` says.
         found: String,
@@ -77,18 +76,9 @@ pub(super) fn check_root() -> Result<(), SetupError> {
     if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(SetupError::NotRoot) }
 }
 
-pub(super) fn kernel_release() -> Result<String, SetupError> {
-    let name = nix::sys::utsname::uname().map_err(|error| SetupError::make("uname", error))?;
-    Ok(name.release().to_string_lossy().into_owned())
-}
-
 /// Refuses a kernel older than the floor; `release` is what `uname -r` prints.
 pub fn check_kernel(release: &str) -> Result<(), SetupError> {
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) if (major, minor) >= FLOOR => Ok(()),
-        _ => Err(SetupError::Kernel { found: release.to_owned() }),
-    }
+    if floor::reached(release) { Ok(()) } else { Err(SetupError::Kernel { found: release.to_owned() }) }
 }
 
 /// A mount table of our own: what we mount is seen by the sandboxes we start and by nobody else.
@@ -185,7 +175,8 @@ fn activated() -> Option<OwnedFd> {
     use libsystemd::activation::{IsType, receive_descriptors};
     use std::os::fd::IntoRawFd;
     let descriptors = receive_descriptors(true).ok()?;
-    descriptors.into_iter().find(IsType::is_unix).map(|socket| super::sys::own(socket.into_raw_fd()))
+    let socket = descriptors.into_iter().find(IsType::is_unix)?;
+    take_over(socket.into_raw_fd()).ok()
 }
 
 /// The programs that are started by the launcher.

@@ -13,9 +13,8 @@ mod sys;
 mod work;
 
 use crate::channel::{Channel, Mode};
+use closedpaw_confine::calls;
 use reap::Reaper;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use tokio::net::unix::pipe;
@@ -43,20 +42,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// To everything in this sandbox clone3 does not exist, and libraries fall back to clone.
-///
-/// Its flags lie in memory, where no filter sees them, so it could make namespaces; and the runtime's own filter can
-/// only answer EPERM, at which libraries give up.
-fn no_clone3() -> Result<(), Box<dyn std::error::Error>> {
-    let missing = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
-    let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, missing, TargetArch::x86_64)?;
-    let program: BpfProgram = filter.try_into()?;
-    Ok(seccompiler::apply_filter(&program)?)
-}
-
 fn serve(user: User) -> ExitCode {
-    if no_clone3().is_err() {
+    // To everything in this sandbox clone3 does not exist, and libraries fall back to clone. Its flags lie in memory,
+    // where no filter sees them, so it could make namespaces; and the runtime's own filter can only answer EPERM, at
+    // which libraries give up.
+    if calls::missing(&[libc::SYS_clone3]).is_err() {
         return ExitCode::FAILURE;
     }
     let findings = gate::probe();

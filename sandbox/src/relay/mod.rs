@@ -2,16 +2,17 @@
 //!
 //! Descriptor 3 is the control socket to the judge, 4 the sandbox's standard input, 5 its standard output. The relay
 //! confines itself before it reads the first byte of any of them. When the judge or the sandbox goes, it goes.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-mod sys;
+mod confine;
 mod work;
 
 use crate::channel::{Channel, Mode, Opener, read_frame, write_frame};
-use crate::confine;
 use closedpaw_descriptors::Packets;
+use closedpaw_descriptors::handover::take_over;
 use closedpaw_protocol::relay::{GRANT, Gate, Grant, Record};
 use closedpaw_protocol::stream::Kind;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,17 +26,17 @@ const MAX_WORK: usize = crate::channel::MAX_STREAMS - 1;
 
 /// Confines itself, says what it may still do, and serves until either side ends.
 pub fn main() -> ExitCode {
-    let descriptors = match sys::inherited() {
+    let descriptors = match inherited() {
         Ok(descriptors) => descriptors,
         Err(error) => return fail("descriptors", &error),
     };
-    if let Err(error) = confine() {
+    if let Err(error) = confine::confine() {
         return fail("confinement", &error);
     }
     say(&format!(
         "closedpaw-relay: uid {}, no capability, no file, no network, {} system calls",
         nix::unistd::getuid(),
-        sys::CALLS.len()
+        confine::CALLS.count()
     ));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     match runtime.map(|runtime| tokio::task::LocalSet::new().block_on(&runtime, serve(descriptors))) {
@@ -44,14 +45,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn confine() -> Result<(), confine::ConfineError> {
-    caps::clear(None, caps::CapSet::Effective)?;
-    caps::clear(None, caps::CapSet::Permitted)?;
-    caps::clear(None, caps::CapSet::Inheritable)?;
-    nix::sys::prctl::set_no_new_privs().map_err(std::io::Error::from)?;
-    nix::sys::prctl::set_dumpable(false).map_err(std::io::Error::from)?;
-    confine::no_files_no_network()?;
-    confine::allow_only(&sys::allowed()?)
+fn inherited() -> std::io::Result<[OwnedFd; 3]> {
+    Ok([take_over(3)?, take_over(4)?, take_over(5)?])
 }
 
 #[allow(clippy::print_stderr, reason = "the start-up line and the last words are this program's whole log")]
@@ -64,10 +59,10 @@ fn fail(what: &str, error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(descriptors: sys::Inherited) -> std::io::Result<()> {
-    let control = Rc::new(Packets::new(descriptors.control)?);
-    let to = pipe::Sender::from_owned_fd(descriptors.to_sandbox)?;
-    let from = pipe::Receiver::from_owned_fd(descriptors.from_sandbox)?;
+async fn serve([control, to_sandbox, from_sandbox]: [OwnedFd; 3]) -> std::io::Result<()> {
+    let control = Rc::new(Packets::new(control)?);
+    let to = pipe::Sender::from_owned_fd(to_sandbox)?;
+    let from = pipe::Receiver::from_owned_fd(from_sandbox)?;
     let (channel, opener) = Channel::new(from, to, Mode::Client);
     // Init may not open streams yet; one that does is hostile, and its channel ends.
     let channel = channel.drive(|_stream| false);

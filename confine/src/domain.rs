@@ -1,0 +1,57 @@
+//! Landlock domains: which files and which network a program keeps.
+#![forbid(unsafe_code)]
+
+use crate::ConfineError;
+use crate::floor::LANDLOCK;
+use landlock::{
+    Access, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+};
+use std::path::PathBuf;
+
+pub use landlock::AccessFs;
+
+/// A file or folder that is kept, and for what.
+pub type Place = (PathBuf, BitFlags<AccessFs>);
+
+/// No file but under these places, as far as they exist; no TCP, no abstract socket, no signal outside this domain.
+pub(crate) fn only(places: &[Place]) -> Result<(), ConfineError> {
+    let mut ruleset = nothing()?;
+    for (path, access) in places.iter().filter(|(path, _)| path.exists()) {
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, *access))?;
+    }
+    enter(ruleset)
+}
+
+/// No TCP, no abstract socket of anybody's: the domain around the runtime's own processes.
+///
+/// It covers network and scopes only. A domain that handles files as well forbids `mount`, and the runtime cannot start
+/// in one. Signals are not scoped: `delete` and `kill` come from runs of the runtime outside this domain, and the
+/// sandbox's processes run under a uid that can signal nobody.
+pub fn no_network() -> Result<(), ConfineError> {
+    enter(strict().handle_access(AccessNet::from_all(LANDLOCK))?.scope(Scope::AbstractUnixSocket)?.create()?)
+}
+
+/// Asks for everything that [`only`] takes, without entering it.
+pub fn available() -> Result<(), RulesetError> {
+    nothing().map(drop)
+}
+
+fn nothing() -> Result<RulesetCreated, RulesetError> {
+    strict()
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?
+        .create()
+}
+
+fn strict() -> Ruleset {
+    Ruleset::default().set_compatibility(CompatLevel::HardRequirement)
+}
+
+fn enter(ruleset: RulesetCreated) -> Result<(), ConfineError> {
+    match ruleset.restrict_self()?.ruleset {
+        RulesetStatus::FullyEnforced => Ok(()),
+        RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced => Err(ConfineError::Partial),
+    }
+}
