@@ -131,7 +131,8 @@ fn an_interrupted_conversation_is_gone() {
     let url = format!("http://127.0.0.1:{}", server.port());
     let mut command = world.person.ctl_command(&["ask", "What is in the log?", "--model-url", &url]);
     let mut client = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the tool runs", || (!world.records().of("intent").is_empty()).then_some(()));
+    let intents = || world.records().of("intent").len();
+    until("the opening and the tool are under way", || (intents() == 2).then_some(()));
     let began = Instant::now();
     assert!(Command::new("kill").args(["-INT", &client.id().to_string()]).status().unwrap().success());
     let status = until("the client ends", || client.try_wait().unwrap());
