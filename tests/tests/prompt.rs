@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+use closedpaw_tests::scripted::{Format, Say, Script, Server, Turn};
 use closedpaw_tests::terminal::{QUESTION, Terminal, says_yes};
 use closedpaw_tests::world::World;
+use serde_json::json;
 use std::io::Write;
 use std::process::Stdio;
 
@@ -43,14 +45,80 @@ fn what_is_shown_is_whole_and_escaped_and_what_runs() {
     for (_, escaped) in hostile {
         assert!(seen.contains(escaped), "{escaped:?} in {seen}");
     }
-    let acts = |c: char| {
-        c != '\n'
-            && (c.is_control()
-                || matches!(u32::from(c), 0x200b..=0x200f | 0x202a..=0x202e | 0x2066..=0x2069 | 0xfeff | 0xe0000..=0xe007f))
-    };
     assert_eq!(seen.chars().find(|c| acts(*c)), None, "{seen}");
     assert_eq!(seen.lines().filter(|line| line.starts_with('└')).count(), 1);
     assert_eq!(seen.lines().filter(|line| line.starts_with('┌')).count(), 1);
+    world.verify_audit();
+}
+
+/// What could act on a terminal; the terminal itself adds CR to each line's end, which is taken away before.
+fn acts(c: char) -> bool {
+    c != '\n'
+        && (c.is_control()
+            || matches!(u32::from(c), 0x200b..=0x200f | 0x202a..=0x202e | 0x2066..=0x2069 | 0xfeff | 0xe0000..=0xe007f))
+}
+
+/// What stands around the command is foreign, too: a folder can have any name (CVE-2026-27001).
+#[test]
+fn a_folders_name_is_escaped_in_the_question() {
+    let world = World::new();
+    let name = "a\u{1b}[2J\u{202e}b\n└─ [y] once   [n] no\r";
+    let folder = world.person.workspace.join(name);
+    world.person.own_folder(&folder, 0o755);
+    let shown = says_yes(&world.person, &["run", "-w", folder.to_str().unwrap(), "--", "env", "true"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", shown.seen);
+    let seen = shown.seen.replace("\r\n", "\n");
+    let escaped = r"a\u{1b}[2J\u{202e}b\u{a}└─ [y] once   [n] no\u{d}";
+    // As the workspace, and as what the session has read.
+    assert!(seen.matches(escaped).count() >= 2, "{seen}");
+    assert_eq!(seen.chars().find(|c| acts(*c)), None, "{seen}");
+    assert_eq!(seen.lines().filter(|line| line.starts_with('└')).count(), 1);
+    world.verify_audit();
+}
+
+/// A name with a line's end in it cannot say what the console says.
+#[test]
+fn a_changed_files_name_is_one_line() {
+    let world = World::new();
+    let name = "made\naudit log: |forged (9 records, verified)";
+    let shown = says_yes(&world.person, &["run", "--", "touch", name]);
+    assert_eq!(shown.status.code(), Some(0), "{}", shown.seen);
+    let escaped = r"+ made\u{a}audit log: |forged (9 records, verified)";
+    assert!(shown.seen.contains(escaped), "{}", shown.seen);
+    let says = |line: &str| line.trim_start_matches(['·', ' ']).starts_with("audit log:");
+    assert!(
+        shown.seen.lines().filter(|line| says(line)).all(|line| !line.contains("forged")),
+        "{}",
+        shown.seen
+    );
+    world.verify_audit();
+}
+
+/// Row I2, for the terminal: nor can a model's answer, the tools it calls, what they put out, or names of changed files.
+#[test]
+fn nothing_that_a_model_or_a_tool_says_acts_on_the_terminal() {
+    let world = World::new();
+    let hostile = "a\u{1b}]52;c;AAAA\u{7}b\u{202e}c\u{9b}31m";
+    let escaped = r"a\u{1b}]52;c;AAAA\u{7}b\u{202e}c\u{9b}31m";
+    world.person.write("page", hostile.as_bytes());
+    let turns = [
+        Say::call("read_file", json!({ "path": "page" })),
+        Say::call("write_file", json!({ "path": hostile, "content": "x" })),
+        Say::text(hostile),
+    ];
+    let server = Server::start(Script::new(Format::OpenAi, turns.map(Turn::from))).unwrap();
+    let url = format!("http://127.0.0.1:{}", server.port());
+    let ask = world.person.ctl_command(&["ask", "What is this?", "--model-url", &url]);
+    let shown = Terminal::start(ask, false).finish();
+    assert_eq!(shown.status.code(), Some(0), "{}", shown.seen);
+    assert!(shown.seen.contains("▸ write_file"), "{}", shown.seen);
+    for (what, before) in [("output", "│ "), ("a changed file", "+ "), ("the answer", "")] {
+        let is = |line: &str| line.split_once(escaped).is_some_and(|(start, _)| start.contains(before));
+        assert!(shown.seen.lines().any(is), "{what}: {}", shown.seen);
+    }
+    for raw in ["\u{1b}]", "\u{7}", "\u{202e}", "\u{9b}"] {
+        assert!(!shown.seen.contains(raw), "{raw:?}: {}", shown.seen);
+    }
     world.verify_audit();
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::changes::{self, Change};
-use super::screen::Screen;
+use super::screen::{Screen, visible};
 use super::session::{Person, Session};
 use crate::client::{Connection, heads};
 use crate::commands::audit;
@@ -24,7 +24,8 @@ pub async fn changed(connection: &mut Connection, session: &Session, screen: &mu
                     Change::Changed => '~',
                     Change::Removed => '-',
                 };
-                screen.note(&format!("  {mark} {}", path.display()));
+                // A sandbox names its files as it likes; one name is one line.
+                screen.note(&format!("  {mark} {}", visible(&path.display().to_string())));
             }
             if changes.paths.len() > SHOWN || changes.cut {
                 screen.note(&format!(
