@@ -6,6 +6,7 @@ use closedpaw_tests::scripted::{Fault, Format, Say, Script, Server, Turn};
 use closedpaw_tests::world::{World, closedpawctl, until, word};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -106,6 +107,22 @@ fn a_confined_agent_can_reach_nothing() {
     }
 }
 
+/// A descriptor can be told to signal, too, with calls that an agent needs: that is for Landlock's scope to refuse
+/// (landlock(7)).
+#[test]
+fn a_confined_agent_signals_nobody_by_way_of_a_descriptor() {
+    for (mode, signal) in [("open", 9), ("confined", 15)] {
+        let mut victim = Victim::new();
+        let id = victim.0.id().to_string();
+        let mut probe = Command::new(env!("CARGO_BIN_EXE_probe-agent"));
+        let status = probe.args([mode, "signal-by-descriptor", &id]).status().unwrap();
+        assert!(mode == "confined" || status.code() == Some(0), "{mode}: {status}");
+        // A process ends by the first of two signals that would end it.
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert_eq!(victim.0.wait().unwrap().signal(), Some(signal), "{mode}");
+    }
+}
+
 /// The confinement leaves what an agent needs.
 #[test]
 fn a_confined_agent_can_do_its_work() {
@@ -145,6 +162,11 @@ fn a_live_agent_is_confined_and_holds_only_what_it_was_handed() {
         ("2".into(), "1".into(), "1".into())
     );
     assert_eq!(field("CapEff:"), "0000000000000000");
+    // Neither half is dumpable: what lies under /proc of such a process is root's (proc_pid(5)), and nobody else of the
+    // person's programs reads or traces it.
+    for process in [agent.clone(), console.id().to_string()] {
+        assert_eq!(fs::metadata(format!("/proc/{process}/mem")).unwrap().uid(), 0, "{process}");
+    }
     let environment = fs::read(format!("/proc/{agent}/environ")).unwrap();
     assert!(environment.is_empty(), "{}", String::from_utf8_lossy(&environment));
     let mut sockets = 0;

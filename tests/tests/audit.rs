@@ -5,7 +5,7 @@
 use closedpaw_protocol::message::{Reply, Request};
 use closedpaw_protocol::sign::Context;
 use closedpaw_protocol::stream::Exit;
-use closedpaw_protocol::{ErrorCode, encode};
+use closedpaw_protocol::{Action, ErrorCode, encode};
 use closedpaw_tests::raw::{Session, fresh_key};
 use closedpaw_tests::world::{World, until, word};
 use std::fs::{self, File};
@@ -190,13 +190,15 @@ fn a_torn_last_record_is_cut_off_and_recorded() {
     let mut world = seen();
     world.stop();
     let before = fs::read(world.audit_file()).unwrap();
-    let torn = br#"{"seq":99,"time":"2026-01-0"#;
-    File::options().append(true).open(world.audit_file()).unwrap().write_all(torn).unwrap();
+    // Longer than anything that is written next, so that nothing of it is left by being written over.
+    let torn = [br#"{"seq":99,"time":"2026-01-0"#, [b'x'; 8192].as_slice()].concat();
+    File::options().append(true).open(world.audit_file()).unwrap().write_all(&torn).unwrap();
     world.start();
     world.verify_audit();
     let after = fs::read(world.audit_file()).unwrap();
-    assert!(after.starts_with(&before));
+    assert!(after.starts_with(&before) && after.ends_with(b"\n"));
     let records = world.records();
+    assert_eq!(world.audit_lines().len(), records.len(), "every line is a record: {}", records.tail(3));
     let recovered = records.of("recovered");
     assert_eq!(recovered.len(), 1, "{}", records.tail(5));
     assert_eq!(recovered[0]["torn_bytes"], torn.len());
@@ -219,9 +221,8 @@ fn spoilt_nodes_are_made_again() {
     }
 }
 
-/// Row K1: when the log cannot be written, nothing is done; when it can be again, everything goes on.
-#[test]
-fn a_full_disk_stops_actions() {
+/// A world whose log lies on a small disk of its own.
+fn on_a_small_disk() -> World {
     let mut world = World::builder().stopped().build();
     fs::create_dir_all(world.audit()).unwrap();
     let mounted = Command::new("mount")
@@ -231,19 +232,69 @@ fn a_full_disk_stops_actions() {
     assert!(mounted.unwrap().success());
     world.start();
     world.verify_audit();
+    world
+}
+
+/// Takes what is left of that disk.
+fn fill(world: &World) {
+    let mut file = File::options().create(true).append(true).open(world.audit().join("filler")).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    while file.write_all(&[0]).is_ok() {}
+}
+
+/// An action whose record takes some pages.
+fn long_action(session: &Session) -> Action {
+    let words: Vec<String> = (0..24).map(|number| format!("{number:0400}")).collect();
+    let argv: Vec<&str> = std::iter::once("echo").chain(words.iter().map(String::as_str)).collect();
+    session.opened.exec(&argv)
+}
+
+/// Row K1: what was kept in reserve can be lost all the same. A record that was not written whole has not happened.
+#[test]
+fn a_record_that_cannot_be_written_has_not_happened() {
+    let mut world = on_a_small_disk();
+    let mut session = Session::open(&world.person);
+    session.act(&session.opened.exec(&["true"]), None).unwrap().running().finish();
+    until("its outcome", || (world.records().of("outcome").len() == 1).then_some(()));
+    fill(&world);
+    let length = fs::read(world.audit_file()).unwrap().len();
+    let offset = length.next_multiple_of(4096).to_string();
+    let mut punch = Command::new("fallocate");
+    punch.args(["--punch-hole", "--offset", &offset, "--length", "1048576"]).arg(world.audit_file());
+    assert!(punch.status().unwrap().success());
+    fill(&world);
+    let action = long_action(&session);
+    for _ in 0..3 {
+        assert_eq!(session.act(&action, None).unwrap_err().code, ErrorCode::AuditUnwritable);
+    }
+    assert_eq!(world.records().work().len(), 1, "{}", world.records().tail(3));
+    until("nothing of it stays", || fs::read(world.audit_file()).unwrap().ends_with(b"\n").then_some(()));
+    fs::remove_file(world.audit().join("filler")).unwrap();
+    let (_, _, exit) = session.act(&action, None).expect("there is room again").running().finish();
+    assert_eq!(exit, Exit::Status(0));
+    world.verify_audit();
+    drop(session);
+    world.restart();
+    assert!(
+        world.records().of("recovered").is_empty(),
+        "nothing of it was left: {}",
+        world.records().tail(3)
+    );
+    world.verify_audit();
+}
+
+/// Row K1: when the log cannot be written, nothing is done; when it can be again, everything goes on.
+#[test]
+fn a_full_disk_stops_actions() {
+    let mut world = on_a_small_disk();
     let mut session = Session::open(&world.person);
     // The nodes of this many records almost fill a page: they, too, find no room for the next ones.
     while world.audit_lines().len() < 56 {
         session.act(&session.opened.exec(&["true"]), None).unwrap().running().finish();
     }
-    let filler = world.audit().join("filler");
-    let mut file = File::create(&filler).unwrap();
-    while file.write_all(&[0; 4096]).is_ok() {}
-    while file.write_all(&[0]).is_ok() {}
+    fill(&world);
     // Long records, so that what is kept in reserve is soon used up.
-    let words: Vec<String> = (0..24).map(|number| format!("{number:0400}")).collect();
-    let argv: Vec<&str> = std::iter::once("echo").chain(words.iter().map(String::as_str)).collect();
-    let action = session.opened.exec(&argv);
+    let action = long_action(&session);
     let mut done = world.records().work().len();
     let refusal = until("an action is refused", || match session.act(&action, None) {
         Ok(acted) => {
@@ -268,8 +319,7 @@ fn a_full_disk_stops_actions() {
     let asked = session.act(&session.opened.exec(&["touch", "/tmp/x"]), None).unwrap_err();
     assert_eq!(asked.code, ErrorCode::AuditUnwritable);
 
-    drop(file);
-    fs::remove_file(&filler).unwrap();
+    fs::remove_file(world.audit().join("filler")).unwrap();
     let (_, _, exit) = session.act(&action, None).expect("there is room again").running().finish();
     assert_eq!(exit, Exit::Status(0));
     world.verify_audit();

@@ -5,9 +5,10 @@
 use closedpaw_tests::probe::probe;
 use closedpaw_tests::raw::Session;
 use closedpaw_tests::world::{World, field, prefix, sha256};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 
@@ -64,7 +65,11 @@ fn nothing_of_the_host_can_be_connected_to() {
     let unix = UnixListener::bind(&path).unwrap();
     let name = format!("closedpaw-test-{}", std::process::id());
     let abstract_one = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-    for listener in [&unix, &abstract_one] {
+    // Somebody's in the very folder that the sandbox sees: a language server's, a debugger's.
+    let within = world.person.workspace.join("listens");
+    let inside = UnixListener::bind(&within).unwrap();
+    fs::set_permissions(&within, Permissions::from_mode(0o777)).unwrap();
+    for listener in [&unix, &abstract_one, &inside] {
         listener.set_nonblocking(true).unwrap();
     }
     tcp.set_nonblocking(true).unwrap();
@@ -77,6 +82,7 @@ fn nothing_of_the_host_can_be_connected_to() {
         "tcp:127.0.0.1:11434".to_owned(),
         format!("unix:{}", world.socket().display()),
         format!("unix:{}", path.display()),
+        "unix:/workspace/listens".to_owned(),
         format!("abstract:{name}"),
         "unix:/run/systemd/private".to_owned(),
         "unix:/var/run/docker.sock".to_owned(),
@@ -89,6 +95,7 @@ fn nothing_of_the_host_can_be_connected_to() {
         assert!(result.starts_with("errno:"), "{place}: {result}");
     }
     assert!(tcp.accept().is_err() && unix.accept().is_err() && abstract_one.accept().is_err());
+    assert!(inside.accept().is_err());
     drop(session);
     world.verify_audit();
 }
@@ -160,6 +167,16 @@ fn what_the_host_runs_cannot_be_written() {
     for place in places {
         let result = found[place].as_str().unwrap();
         assert!(result.starts_with("errno:"), "{place}: {result}");
+    }
+    // Not only because these belong to nobody inside: both are mounted read-only (proc_pid_mounts(5)).
+    let found = probe(&world, &mut session, &["read", "/proc/self/mounts"]);
+    let mounts = found["/proc/self/mounts"].as_str().unwrap().trim_start_matches("ok:").to_owned();
+    for place in ["/", "/usr"] {
+        let of = |line: &str| -> Option<bool> {
+            let fields: Vec<&str> = line.split(' ').collect();
+            (fields[1] == place).then(|| fields[3].split(',').any(|option| option == "ro"))
+        };
+        assert_eq!(mounts.lines().filter_map(of).next_back(), Some(true), "{place}: {mounts}");
     }
     let found = probe(&world, &mut session, &["write", "/workspace/may", "/tmp/may"]);
     assert_eq!((&found["/workspace/may"], &found["/tmp/may"]), (&"ok".into(), &"ok".into()));

@@ -9,6 +9,7 @@ use closedpaw_tests::world::{World, field, prefix, until};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -199,8 +200,10 @@ fn a_gate_that_is_none_ends_its_relay_without_a_record() {
 fn floods_end_the_relay_or_wait() {
     let mut hostile = Hostile::past_the_gate(&relay());
     let many: Vec<u8> = (1..=1000_u32).flat_map(|number| yamux(WINDOW, SYN, number * 2, 0, &[])).collect();
-    let whole = (0..1000).all(|_| hostile.send(&many));
-    assert!(!whole, "the relay hangs up");
+    let mut to = hostile.to_relay.as_ref().unwrap().try_clone().unwrap();
+    let flood = std::thread::spawn(move || (0..1000).all(|_| to.write_all(&many).is_ok()));
+    until("the relay hangs up", || flood.is_finished().then_some(()));
+    assert!(!flood.join().unwrap(), "the relay hangs up");
     hostile.must_end("a flood of streams");
 
     let hostile = Hostile::past_the_gate(&relay());
@@ -261,6 +264,8 @@ fn a_relay_can_do_nothing_but_its_work() {
         assert_eq!(field(relay, set), "0000000000000000", "{set}");
     }
     assert_eq!((field(relay, "NoNewPrivs:"), field(relay, "Threads:")), ("1".to_owned(), "1".to_owned()));
+    // Not dumpable: what lies under /proc of such a process is root's (proc_pid(5)).
+    assert_eq!(fs::metadata(format!("/proc/{relay}/mem")).unwrap().uid(), 0);
     for entry in fs::read_dir(format!("/proc/{relay}/fd")).unwrap().flatten() {
         let number = entry.file_name().into_string().unwrap();
         let to = fs::read_link(entry.path()).unwrap().display().to_string();

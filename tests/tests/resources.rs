@@ -7,6 +7,7 @@ use closedpaw_tests::probe::start;
 use closedpaw_tests::raw::Session;
 use closedpaw_tests::world::{World, until};
 use serde_json::Value;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Profiles like the shipped one but for some limits.
@@ -121,9 +122,13 @@ fn a_command_ends_with_its_time() {
         .build();
     world.person.write("log", b"line\n");
     let began = Instant::now();
-    let ran = world.ctl(&["run", "--", "tail", "-f", "log"]);
-    assert_eq!((ran.code, ran.out.as_str()), (Some(124), "line\n"), "{ran}");
-    assert!(ran.err.contains("time-limit"), "{ran}");
+    let mut command = world.person.ctl_command(&["run", "--", "tail", "-f", "log"]);
+    let mut client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the command ends", || client.try_wait().unwrap());
+    let output = client.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(124), &b"line\n"[..]), "{err}");
+    assert!(err.contains("time-limit"), "{err}");
     assert!((Duration::from_secs(2)..Duration::from_secs(20)).contains(&began.elapsed()));
     world.verify_audit();
 }

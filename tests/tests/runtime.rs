@@ -4,9 +4,12 @@
 
 use closedpaw_tests::world::{Ran, World, runsc, until};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A daemon whose pinned runtime is a copy of a program, under this name.
@@ -97,10 +100,43 @@ fn a_runtime_in_the_place_of_the_pinned_one_does_not_run() {
 #[test]
 fn a_runtime_that_others_can_write_is_neither_pinned_nor_run() {
     let (world, runtime) = pinned(&runsc(), "runsc");
+    let neither = || {
+        refused(&world.ctl(&["run", "--", "true"]), "runtime-changed");
+        let ran = world.closedpawd(&["pin", runtime.to_str().unwrap()]);
+        assert_eq!(ran.code, Some(69), "{ran}");
+    };
     fs::set_permissions(&runtime, Permissions::from_mode(0o775)).unwrap();
+    neither();
+    fs::set_permissions(&runtime, Permissions::from_mode(0o755)).unwrap();
+    chown(&runtime, Some(world.person.uid), None).unwrap();
+    neither();
+    nothing_ran(&world);
+}
+
+/// Whoever can write the folder can put another file there between any two looks.
+#[test]
+fn a_runtime_in_a_folder_that_others_can_write_is_neither_pinned_nor_run() {
+    let (mut world, runtime) = pinned(&runsc(), "runsc");
+    world.stop();
+    let folder = runtime.parent().unwrap();
+    type Open<'a> = &'a dyn Fn();
+    let opened: [(Open<'_>, Open<'_>); 2] = [
+        (&|| fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap(), &|| {
+            fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+        }),
+        (&|| chown(folder, Some(world.person.uid), None).unwrap(), &|| chown(folder, Some(0), None).unwrap()),
+    ];
+    for (open, close) in opened {
+        open();
+        let ran = world.closedpawd(&["pin", runtime.to_str().unwrap()]);
+        assert_eq!(ran.code, Some(69), "{ran}");
+        assert!(ran.err.contains(folder.to_str().unwrap()), "{ran}");
+        close();
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    world.start();
     refused(&world.ctl(&["run", "--", "true"]), "runtime-changed");
-    let ran = world.closedpawd(&["pin", runtime.to_str().unwrap()]);
-    assert_eq!(ran.code, Some(69), "{ran}");
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
     nothing_ran(&world);
 }
 
@@ -111,6 +147,22 @@ fn a_runtime_that_does_nothing_is_a_failed_start() {
     let began = Instant::now();
     refused(&world.ctl(&["run", "--", "true"]), "sandbox-failed");
     assert!(began.elapsed() < Duration::from_secs(20));
+    nothing_ran(&world);
+}
+
+/// A descriptor of the daemon's in the runtime is one step from the sandbox.
+#[test]
+fn a_runtime_holds_nothing_that_the_daemon_was_started_with() {
+    let (world, _) = fake("says-nothing");
+    let mut client = world.person.ctl_command(&["run", "--", "true"]).stderr(Stdio::null()).spawn().unwrap();
+    let started = |(_, words): &(u32, Vec<String>)| words.first().is_some_and(|word| word.ends_with("sleep"));
+    let (process, _) =
+        until("the runtime has started something", || world.command_lines().into_iter().find(started));
+    for entry in fs::read_dir(format!("/proc/{process}/fd")).unwrap().flatten() {
+        assert_ne!(fs::read_link(entry.path()).unwrap(), world.stray(), "{:?}", entry.file_name());
+    }
+    client.kill().unwrap();
+    client.wait().unwrap();
     nothing_ran(&world);
 }
 
@@ -135,7 +187,48 @@ fn a_runtime_that_isolates_nothing_fails_the_gate() {
     {
         assert!(ran.err.contains(finding), "{finding}: {ran}");
     }
+    // These two it finds where this machine has something to be found.
+    let interfaces = fs::read_dir("/sys/class/net").unwrap().flatten();
+    let network = interfaces.into_iter().any(|entry| entry.file_name() != "lo");
+    let devices = fs::read_dir("/dev").unwrap().flatten().any(|entry| {
+        let raw = ["mem", "kmem", "port", "kvm"].iter().any(|name| entry.file_name() == *name);
+        raw || entry.file_type().unwrap().is_block_device()
+    });
+    for (is_here, finding) in [(network, "no-network"), (devices, "devices")] {
+        assert_eq!(ran.err.contains(finding), is_here, "{finding}: {ran}");
+    }
     refused(&world.ctl(&["run", "--", "true"]), "gate-failed");
+    nothing_ran(&world);
+}
+
+/// Whatever the runtime does, and whatever has taken it over, the start of a sandbox dials nothing on this machine.
+#[test]
+fn a_runtime_that_dials_reaches_nobody() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    let name = SocketAddr::from_abstract_name(format!("closedpaw-test-dials-{port}")).unwrap();
+    let unix = UnixListener::bind_addr(&name).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    unix.set_nonblocking(true).unwrap();
+    let (world, _) = fake(&format!("dials-{port}"));
+    refused(&world.ctl(&["run", "--", "true"]), "sandbox-failed");
+    let mut heard: Vec<(&str, String)> = vec![];
+    // A run that only clears up is not confined like that, and shows that the try itself is sound.
+    until("it has dialled in clearing up", || {
+        while let Ok((stream, _)) = tcp.accept() {
+            stream.set_nonblocking(false).unwrap();
+            heard.push(("tcp", std::io::read_to_string(stream).unwrap()));
+        }
+        while let Ok((stream, _)) = unix.accept() {
+            stream.set_nonblocking(false).unwrap();
+            heard.push(("abstract", std::io::read_to_string(stream).unwrap()));
+        }
+        let both = ["tcp", "abstract"]
+            .iter()
+            .all(|kind| heard.iter().any(|(one, word)| one == kind && word == "delete"));
+        both.then_some(())
+    });
+    assert!(heard.iter().all(|(_, word)| word == "delete"), "{heard:?}");
     nothing_ran(&world);
 }
 
@@ -145,8 +238,7 @@ fn a_killed_sandbox_is_reported_and_the_next_one_works() {
     let mut world = World::new();
     world.person.write("log", b"first line\n");
     let mut command = world.person.ctl_command(&["run", "--", "tail", "-f", "log"]);
-    let mut client =
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let sandbox = until("the sandbox runs", || world.sandbox_process());
     until("the work runs", || {
         let list = world.ctl(&["sandbox", "list", "--json"]).json();

@@ -27,6 +27,33 @@ fn nothing_outlives_its_session() {
     world.verify_audit();
 }
 
+/// What the daemon was started with is for none of the processes it starts.
+#[test]
+fn what_the_daemon_was_started_with_is_handed_to_nobody() {
+    let world = World::new();
+    let mut session = Session::open(&world.person);
+    let done = session.act(&session.opened.exec(&["true"]), None).unwrap().running().finish();
+    assert_eq!(done.2, Exit::Status(0));
+    let holds = |process: u32| {
+        let descriptors = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+        descriptors.into_iter().any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to == world.stray()))
+    };
+    assert!(holds(world.daemon_pid()));
+    let mut others = world.command_lines();
+    others.retain(|(process, _)| *process != world.daemon_pid());
+    for part in ["judge", "closedpaw-relay", "boot"] {
+        assert!(
+            others.iter().any(|(_, words)| words.iter().any(|word| word.ends_with(part))),
+            "{part}: {others:?}"
+        );
+    }
+    for (process, words) in others {
+        assert!(!holds(process), "{words:?}");
+    }
+    drop(session);
+    world.verify_audit();
+}
+
 /// A client that opens a session and goes before the runtime is done: what the runtime makes then is nobody's, and goes.
 #[test]
 fn a_session_that_ends_while_its_sandbox_starts_leaves_nothing() {

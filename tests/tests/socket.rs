@@ -19,12 +19,8 @@ use std::thread::JoinHandle;
 
 fn status_at(person: &Person, socket: &Path) -> Ran {
     let mut command = person.ctl_command(&["status"]);
-    let output = command.env("CLOSEDPAW_SOCKET", socket).stdin(Stdio::null()).output().unwrap();
-    Ran {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    command.env("CLOSEDPAW_SOCKET", socket).stdin(Stdio::null());
+    Ran::to_its_end(command)
 }
 
 #[track_caller]
@@ -93,6 +89,24 @@ fn a_link_to_the_socket_is_not_followed() {
     let two = look_alike(&world, &world.work().join("two"));
     symlink(world.root().join("run"), world.work().join("two/run")).unwrap();
     is_not_the_daemon(&status_at(&world.person, &two));
+    assert_eq!(world.ctl(&["status"]).code, Some(0));
+    world.verify_audit();
+}
+
+/// Row K7: the key that the daemon is known by is root's to publish.
+#[test]
+fn a_published_key_that_others_could_have_written_is_not_believed() {
+    let world = World::new();
+    let published = world.etc().join("daemon.pub");
+    chown(&published, Some(world.other.uid), None).unwrap();
+    is_not_the_daemon(&world.ctl(&["status"]));
+    chown(&published, Some(0), None).unwrap();
+    fs::set_permissions(&published, Permissions::from_mode(0o666)).unwrap();
+    is_not_the_daemon(&world.ctl(&["status"]));
+    fs::set_permissions(&published, Permissions::from_mode(0o444)).unwrap();
+    fs::set_permissions(world.etc(), Permissions::from_mode(0o777)).unwrap();
+    is_not_the_daemon(&world.ctl(&["status"]));
+    fs::set_permissions(world.etc(), Permissions::from_mode(0o755)).unwrap();
     assert_eq!(world.ctl(&["status"]).code, Some(0));
     world.verify_audit();
 }
@@ -180,8 +194,10 @@ fn a_root_in_a_persons_folder_is_refused() {
     symlink(world.root(), &link).unwrap();
     for root in [&world.person.workspace, &inner, &open, &link] {
         for words in [&[][..], &["check"], &["pin", "/usr/bin/true"]] {
-            let output = Command::new(closedpawd()).arg("--root").arg(root).args(words).output().unwrap();
-            assert_eq!(output.status.code(), Some(78), "{root:?} {words:?}: {output:?}");
+            let mut command = Command::new(closedpawd());
+            command.arg("--root").arg(root).args(words).stdin(Stdio::null());
+            let ran = Ran::to_its_end(command);
+            assert_eq!(ran.code, Some(78), "{root:?} {words:?}: {ran}");
             if root != &link {
                 let made: Vec<_> =
                     fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -346,6 +362,40 @@ fn planted_policy_is_not_taken_up() {
         until("the daemon has looked again", || world.status().policy_error.is_none().then_some(()));
     }
     assert_eq!(world.closedpawd(&["check"]).code, Some(0));
+    assert_eq!(world.status().revision, before.revision);
+    world.verify_audit();
+}
+
+/// Rows K7, P9: neither is anything policy that lies in a folder which is not root's alone.
+#[test]
+fn a_policy_folder_that_others_can_write_is_not_taken_up() {
+    let world = World::new();
+    let before = world.status();
+    let folder = world.etc().join("policy.d");
+    let evil =
+        "version = 1\n[[rule]]\nname = \"everything\"\nallow = [\"exec\"]\nargv = [[\"touch\", \"*\"]]\n";
+    type Change<'a> = &'a dyn Fn();
+    let changes: [(Change<'_>, Change<'_>); 2] = [
+        (&|| fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap(), &|| {
+            fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        }),
+        (&|| chown(&folder, Some(world.person.uid), None).unwrap(), &|| {
+            chown(&folder, Some(0), None).unwrap();
+        }),
+    ];
+    for (open, close) in changes {
+        open();
+        fs::write(folder.join("evil.toml"), evil).unwrap();
+        assert_eq!(world.closedpawd(&["check"]).code, Some(78));
+        hang_up(&world);
+        let error = until("the daemon has looked", || world.status().policy_error);
+        assert!(error.contains(folder.to_str().unwrap()), "{error}");
+        assert_eq!(world.status().revision, before.revision);
+        fs::remove_file(folder.join("evil.toml")).unwrap();
+        close();
+        hang_up(&world);
+        until("the daemon has looked again", || world.status().policy_error.is_none().then_some(()));
+    }
     assert_eq!(world.status().revision, before.revision);
     world.verify_audit();
 }

@@ -3,9 +3,15 @@
 //! - `does-nothing`: says that all went well.
 //! - `says-nothing`: something runs, but it is no sandbox and never speaks.
 //! - `isolates-nothing`: starts what it is told to, right on the host.
+//! - `dials-PORT`: dials that port of the loopback and the abstract socket of that name, says which run of it it is, and
+//!   does nothing else.
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -20,7 +26,12 @@ fn run() -> Option<()> {
     let own = fs::read_link("/proc/self/exe").ok()?;
     let words: Vec<String> = std::env::args().collect();
     let after = |name: &str| words.iter().skip_while(|word| *word != name).nth(1).map(PathBuf::from);
-    if !words.iter().any(|word| word == "run") {
+    let starts = words.iter().any(|word| word == "run");
+    if let Some(port) = own.file_name()?.to_str()?.strip_prefix("dials-") {
+        dial(port, if starts { "run" } else { "delete" });
+        return Some(());
+    }
+    if !starts {
         return Some(());
     }
     let (bundle, pid_file) = (after("--bundle")?, after("--pid-file")?);
@@ -46,4 +57,15 @@ fn run() -> Option<()> {
     // Input and output are the channel, as a true runtime hands them on.
     let process = command.stderr(Stdio::null()).spawn().ok()?;
     fs::write(pid_file, process.id().to_string()).ok()
+}
+
+/// What cannot be dialled is told by nobody's having heard of it.
+fn dial(port: &str, word: &str) {
+    if let Ok(mut tcp) = TcpStream::connect(format!("127.0.0.1:{port}")) {
+        let _ = tcp.write_all(word.as_bytes());
+    }
+    let name = SocketAddr::from_abstract_name(format!("closedpaw-test-dials-{port}"));
+    if let Ok(mut unix) = name.and_then(|name| UnixStream::connect_addr(&name)) {
+        let _ = unix.write_all(word.as_bytes());
+    }
 }

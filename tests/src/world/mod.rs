@@ -129,13 +129,15 @@ impl World {
     pub fn ctl_as_root(&self, words: &[&str]) -> Ran {
         let mut command = Command::new(closedpawctl());
         command.env_clear().env("HOME", "/nonexistent").env("CLOSEDPAW_SOCKET", self.socket());
-        Ran::of(command.args(words).stdin(Stdio::null()).output().unwrap())
+        command.args(words).stdin(Stdio::null());
+        Ran::to_its_end(command)
     }
 
     /// `closedpawd --root … WORDS`, as root.
     pub fn closedpawd(&self, words: &[&str]) -> Ran {
-        let output = Command::new(closedpawd()).arg("--root").arg(&self.root).args(words).output().unwrap();
-        Ran::of(output)
+        let mut command = Command::new(closedpawd());
+        command.arg("--root").arg(&self.root).args(words).stdin(Stdio::null());
+        Ran::to_its_end(command)
     }
 
     /// A connection of the person's after the first frames.
@@ -153,7 +155,9 @@ impl World {
     pub fn try_start(&mut self) -> Result<(), ExitStatus> {
         assert!(self.daemon.is_none(), "the daemon runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = Command::new(closedpawd());
+        fs::write(self.stray(), "root's").unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(self.stray()).arg(closedpawd());
         command.arg("--root").arg(&self.root).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let mut daemon = command.spawn().unwrap();
@@ -266,6 +270,11 @@ impl World {
     /// What the daemon said on standard error since the world began.
     pub fn daemon_log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// A file of root's that is open in the daemon from its start, as if whoever started it had been careless.
+    pub fn stray(&self) -> PathBuf {
+        self.root.join("stray")
     }
 
     fn log_path(&self) -> PathBuf {

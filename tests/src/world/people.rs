@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::closedpawctl;
+use super::wait::{LONG, within};
 use crate::raw::Raw;
 use closedpaw_protocol::KeyId;
 use ed25519_dalek::SigningKey;
@@ -44,7 +45,19 @@ pub struct Ran {
 }
 
 impl Ran {
-    pub(super) fn of(output: Output) -> Self {
+    /// Runs a program to its end, which must come.
+    pub fn to_its_end(mut command: Command) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let id = child.id().to_string();
+        let run = std::thread::spawn(move || child.wait_with_output().unwrap());
+        if within(LONG * 2, || run.is_finished().then_some(())).is_none() {
+            drop(Command::new("kill").args(["-KILL", &id]).status());
+            panic!("it does not end: {command:?}");
+        }
+        Self::of(run.join().unwrap())
+    }
+
+    fn of(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
@@ -123,7 +136,7 @@ impl Person {
 
     /// Runs `closedpawctl WORDS` as this person.
     pub fn ctl(&self, words: &[&str]) -> Ran {
-        Ran::of(self.ctl_command(words).output().unwrap())
+        Ran::to_its_end(self.ctl_command(words))
     }
 
     /// Makes this person's approver key and gives its public half.

@@ -73,6 +73,7 @@ pub(crate) fn prepare(what: &str, victim: i32) -> Option<Attempt> {
         }),
         "vfork" => Box::new(|| call!(libc::SYS_clone3, 0, 0).min(1)),
         "kill" => Box::new(move || call!(libc::SYS_kill, victim, 0)),
+        "signal-by-descriptor" => signal_by_descriptor(victim),
         "tgkill" => Box::new(move || call!(libc::SYS_tgkill, victim, victim, 0)),
         "mmap-executable" => Box::new(|| map(libc::PROT_READ | libc::PROT_EXEC)),
         "mmap-everything" => Box::new(|| map(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)),
@@ -92,6 +93,25 @@ pub(crate) fn prepare(what: &str, victim: i32) -> Option<Attempt> {
         _ => return None,
     };
     Some(attempt)
+}
+
+/// `F_SETSIG` of asm-generic/fcntl.h.
+const F_SETSIG: i32 = 10;
+
+/// Has the kernel send SIGKILL when a socket can be read (`F_SETOWN` and `O_ASYNC`, fcntl(2)).
+fn signal_by_descriptor(victim: i32) -> Attempt {
+    Box::new(move || {
+        let mut ends = [-1; 2];
+        let made = call!(libc::SYS_socketpair, libc::AF_UNIX, libc::SOCK_STREAM, 0, ends.as_mut_ptr());
+        let calls = [
+            made,
+            call!(libc::SYS_fcntl, ends[0], libc::F_SETOWN, victim),
+            call!(libc::SYS_fcntl, ends[0], F_SETSIG, libc::SIGKILL),
+            call!(libc::SYS_fcntl, ends[0], libc::F_SETFL, libc::O_ASYNC),
+            call!(libc::SYS_write, ends[1], c"x".as_ptr(), 1),
+        ];
+        calls.into_iter().max().unwrap_or(97)
+    })
 }
 
 fn path(text: &str) -> Option<CString> {
