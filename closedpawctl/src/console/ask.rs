@@ -5,7 +5,7 @@ use super::child::Agent;
 use super::endpoints::{self, Endpoint};
 use super::finish;
 use super::prompt::{self, Said};
-use super::screen::Screen;
+use super::screen::{Screen, visible};
 use super::session::{self, Choice, Person, Session};
 use crate::client::{Connection, Daemon};
 use crate::failure::Failure;
@@ -160,13 +160,13 @@ impl Conversation<'_> {
                 } else {
                     ""
                 };
-                self.screen.note(&format!("model: {name} ({label}{hint})"));
+                self.screen.note(&format!("model: {} ({}{hint})", visible(&name), visible(&label)));
                 self.screen.waiting("the model thinks");
             }
             ToConsole::Token(text) => self.screen.token(&text),
             ToConsole::PassageEnd => self.screen.passage_end(),
             ToConsole::Note(text) => {
-                self.screen.note(&text);
+                self.screen.remark(&text);
                 self.screen.waiting("the model thinks");
             }
             ToConsole::Tool(text) => {

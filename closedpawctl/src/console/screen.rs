@@ -99,9 +99,14 @@ impl Screen {
         }
     }
 
-    /// A remark.
+    /// A remark of the console's own. What others said is made [`visible`] before it becomes part of one.
     pub fn note(&mut self, text: &str) {
         self.line("·", text, "2");
+    }
+
+    /// A remark of the agent's, which may say anything; its mark is not the console's.
+    pub fn remark(&mut self, text: &str) {
+        self.line("▹", text, "2");
     }
 
     /// A tool that was asked for.
