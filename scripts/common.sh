@@ -78,18 +78,26 @@ need_runsc() {
     step "runsc" fetch_runsc
 }
 
-# The package comes from the machine's own sources with the suite replaced, checked by apt as always.
-fetch_runsc() {
-    local work sources
-    work=$(mktemp -d)
+# package_source DIR SUITE…: sets $apt_options to Debian of other suites than this machine's. The source is the machine's own
+# with the suite replaced, checked by apt as always.
+package_source() {
+    local work=$1 source
+    shift
     mkdir -p "$work"/{lists/partial,archives/partial}
-    sources=$( (cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true) |
+    source=$( (cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true) |
         sed -n 's/^URIs: *//p;s/^deb [^h]*\(https\?:[^ ]*\) .*/\1/p' | sed -n 1p)
-    [ -n "$sources" ] || die "no Debian package source is configured; install runsc by hand"
-    printf 'Types: deb\nURIs: %s\nSuites: trixie\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$sources" >"$work/trixie.sources"
-    local options=(-o "Dir::Etc::sourcelist=$work/trixie.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/lists"
+    [ -n "$source" ] || die "no Debian package source is configured"
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+        "$source" "$*" >"$work/package.sources"
+    apt_options=(-o "Dir::Etc::sourcelist=$work/package.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/lists"
         -o "Dir::Cache::archives=$work/archives" -o APT::Sandbox::User=root -o Acquire::Languages=none)
-    (cd "$work" && as_root apt-get "${options[@]}" update -qq && as_root apt-get "${options[@]}" download -qq runsc) >&2
+}
+
+fetch_runsc() {
+    local work
+    work=$(mktemp -d)
+    package_source "$work" trixie
+    (cd "$work" && as_root apt-get "${apt_options[@]}" update -qq && as_root apt-get "${apt_options[@]}" download -qq runsc) >&2
     mkdir -p "$cache"
     dpkg-deb -x "$work"/runsc_*.deb "$work/root"
     rm -rf "$cache/runsc-trixie"

@@ -1,0 +1,109 @@
+# What the machine tests share. A test is sourced after this, as root, with errexit.
+# shellcheck shell=bash
+
+# Puts ClosedPaw's files in place, as a package would unpack them, and does nothing else.
+put_files() {
+    tar -C /e2e/product -cf - . | tar -C / -xf - --no-overwrite-dir --no-same-owner
+    systemctl daemon-reload
+}
+
+# The whole of an installation: files, daemon from its units, alice with a key that counts.
+install_closedpaw() {
+    put_files
+    systemctl enable --quiet --now closedpawd
+    enrol alice
+}
+
+# as PERSON COMMAND…: in the person's home, with nothing of root's.
+as() {
+    local person=$1 home
+    shift
+    home=$(getent passwd "$person" | cut -d: -f6)
+    (cd "$home" && exec setpriv --reuid "$person" --regid "$person" --init-groups -- \
+        env -i "HOME=$home" "USER=$person" PATH=/usr/bin:/bin NO_COLOR=1 ${CLOSEDPAW_MODEL_URL:+"CLOSEDPAW_MODEL_URL=$CLOSEDPAW_MODEL_URL"} "$@")
+}
+
+# enrol PERSON: makes the key as the person and lets it count as root.
+enrol() {
+    local public
+    usermod -aG closedpaw "$1"
+    public=$(as "$1" closedpawctl key generate)
+    closedpawctl key enroll --name "$1" --uid "$(id -u "$1")" --public "$public" >/dev/null
+    until_true "$1's key counts" as "$1" closedpawctl status
+}
+
+# workspace PERSON NAME: a folder of the person's own; prints its path.
+workspace() {
+    local path
+    path=$(getent passwd "$1" | cut -d: -f6)/$2
+    install -d -o "$1" -g "$1" "$path"
+    echo "$path"
+}
+
+# until_true WHAT COMMAND…: waits until the command succeeds; a minute and it fails.
+until_true() {
+    local what=$1 tries=300
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$((tries -= 1))" -gt 0 ] || { echo "waited too long: $what" >&2; return 1; }
+        sleep 0.2
+    done
+}
+
+# same WHAT GOT WANTED
+same() {
+    if [ "$2" = "$3" ]; then echo "ok: $1"; else printf 'not ok: %s\n  got:    %s\n  wanted: %s\n' "$1" "$2" "$3" >&2; return 1; fi
+}
+
+# has WHAT TEXT PART
+has() {
+    case "$2" in *"$3"*) echo "ok: $1" ;; *) printf 'not ok: %s\n  got:    %s\n  wanted: …%s…\n' "$1" "$2" "$3" >&2; return 1 ;; esac
+}
+
+# ok WHAT COMMAND…
+ok() {
+    local what=$1
+    shift
+    if "$@" >/tmp/ok.out 2>&1; then echo "ok: $what"; else printf 'not ok: %s\n' "$what" >&2; sed 's/^/  /' /tmp/ok.out >&2; return 1; fi
+}
+
+# fails WHAT COMMAND…
+fails() {
+    local what=$1
+    shift
+    if "$@" >/tmp/ok.out 2>&1; then printf 'not ok: %s: it succeeded\n' "$what" >&2; return 1; else echo "ok: $what"; fi
+}
+
+# shellcheck disable=SC2034 # tests read it
+sandboxes=/sys/fs/cgroup/closedpaw.slice/closedpaw-sandboxes.slice/closedpaw-sandboxes.service
+
+# The cgroups of sandboxes.
+sandbox_cgroups() {
+    find "$sandboxes" -mindepth 1 -maxdepth 1 -type d
+}
+
+no_sandbox() { [ -z "$(sandbox_cgroups)" ] && [ -z "$(ls /run/closedpaw/sandboxes)" ]; }
+a_sandbox() { [ -n "$(sandbox_cgroups)" ]; }
+
+# Rules beside the shipped ones: a program that takes its time is none of those that are allowed by themselves.
+allow_sleep() {
+    cat >/etc/closedpaw/policy.d/50-test.toml <<'TOML'
+version = 1
+[[rule]]
+name   = "waiting"
+allow  = ["exec"]
+argv   = [["sleep", "*"]]
+role   = ["agent", "approver"]
+labels = { untrusted = ["workspace"] }
+TOML
+    systemctl reload closedpawd
+}
+
+# sleeper PERSON: a sandbox of the person's that runs until it is ended; waits until its work has begun.
+sleeper() {
+    (as "$1" closedpawctl run --no-workspace --quiet -- sleep 500 >/tmp/sleeper.out 2>&1; echo "status $?" >>/tmp/sleeper.out) &
+    until_true "the sandbox's work begins" runs_sleep
+}
+
+# Work has begun when its intent is in the log.
+runs_sleep() { pgrep -f "closedpawctl run.*sleep 500" && a_sandbox && tail -n 3 /var/log/closedpaw/audit/audit.jsonl | grep -q sleep; }
