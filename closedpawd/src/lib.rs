@@ -9,4 +9,5 @@ pub mod cli;
 pub mod judge;
 pub mod launcher;
 pub mod paths;
+pub mod pulse;
 pub mod verbs;

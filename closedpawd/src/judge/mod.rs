@@ -25,6 +25,7 @@ mod state;
 mod watchers;
 
 use crate::paths::Paths;
+use crate::pulse::Pulse;
 use audit::Audit;
 use closedpaw_descriptors::handover::take_over;
 use closedpaw_ledger::record::{Answer, Answered, Entry, Recovered, Started, Stopped};
@@ -35,7 +36,7 @@ use launcher::Launcher;
 use policy::InForce;
 use state::State;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::process::ExitCode;
@@ -46,6 +47,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How often questions, sessions and counted refusals are looked at for having run out.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How many of these looks are between two words to the launcher that the loop still turns.
+const BEAT: u64 = 5;
 
 /// Reads everything, confines itself, and serves.
 pub fn run(paths: &Paths) -> ExitCode {
@@ -63,28 +67,30 @@ struct Prepared {
     policy: InForce,
     launcher: OwnedFd,
     listener: OwnedFd,
-    ready: OwnedFd,
+    pulse: OwnedFd,
     boot: String,
 }
 
 fn prepare(paths: &Paths) -> io::Result<Prepared> {
-    let [launcher, listener, ready] = [take_over(3)?, take_over(4)?, take_over(5)?];
+    let [launcher, listener, pulse, key] = [take_over(3)?, take_over(4)?, take_over(5)?, take_over(6)?];
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // Closed to everybody else, whatever is made.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     confine::confine(paths).map_err(io::Error::other)?;
-    let key = daemon_key(paths)?;
+    let key = daemon_key(key)?;
     let policy = InForce::load(&paths.etc()).map_err(|problems| {
         problems.iter().for_each(|problem| tracing::error!("policy: {problem}"));
         io::Error::other("the policy has errors; closedpawd check shows them")
     })?;
     policy.warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
-    Ok(Prepared { key, policy, launcher, listener, ready, boot })
+    Ok(Prepared { key, policy, launcher, listener, pulse, boot })
 }
 
-fn daemon_key(paths: &Paths) -> io::Result<SigningKey> {
+fn daemon_key(file: OwnedFd) -> io::Result<SigningKey> {
     let mut seed = [0; 32];
-    let text = fs::read_to_string(paths.daemon_key())?;
+    let mut text = String::new();
+    // A little more than what is right, so that what is longer is found wrong.
+    fs::File::from(file).take(128).read_to_string(&mut text)?;
     hex::decode_to_slice(text.trim(), &mut seed).map_err(io::Error::other)?;
     Ok(SigningKey::from_bytes(&seed))
 }
@@ -92,7 +98,7 @@ fn daemon_key(paths: &Paths) -> io::Result<SigningKey> {
 fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let Prepared { key, policy, launcher, listener, ready, boot } = prepared;
+        let Prepared { key, policy, launcher, listener, pulse, boot } = prepared;
         let (audit, torn) = Audit::open(&paths.audit(), key.clone())?;
         let launcher = Launcher::new(launcher)?;
         let (keys, problems) = Keys::load(&paths.etc().join("keys.d"));
@@ -112,8 +118,9 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
         let listener = StdListener::from(listener);
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        fs::File::from(ready).write_all(&[1])?;
-        let reason = until_over(&state, &listener).await?;
+        let pulse = fs::File::from(pulse);
+        say(&pulse, Pulse::Ready);
+        let reason = until_over(&state, &listener, &pulse).await?;
         state.audit.durable(Stopped { reason: reason.to_owned() }).await.map(drop).map_err(io::Error::other)
     })
 }
@@ -131,11 +138,16 @@ fn note_start(audit: &Audit, policy: &InForce, boot: &str, torn: u64) {
 }
 
 /// Accepts, reloads, ticks; ends when the launcher goes or says so.
-async fn until_over(state: &Rc<State>, listener: &UnixListener) -> io::Result<&'static str> {
+async fn until_over(
+    state: &Rc<State>,
+    listener: &UnixListener,
+    pulse: &fs::File,
+) -> io::Result<&'static str> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut reload = reload::Reload::watch(&state.paths)?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = 0_u64;
     let answers = Rc::clone(&state.launcher);
     let mut answers = std::pin::pin!(answers.listen());
     loop {
@@ -150,9 +162,22 @@ async fn until_over(state: &Rc<State>, listener: &UnixListener) -> io::Result<&'
             },
             () = &mut answers => return Ok("the launcher has ended"),
             _ = terminate.recv() => return Ok("stopped"),
-            () = reload.wanted() => reload::reload(state),
-            _ = tick.tick() => pass_of_time(state),
+            () = reload.wanted() => say(pulse, reload::reload(state)),
+            _ = tick.tick() => {
+                pass_of_time(state);
+                ticks += 1;
+                if ticks.is_multiple_of(BEAT) {
+                    say(pulse, Pulse::Beat);
+                }
+            }
         }
+    }
+}
+
+/// Tells the launcher. One that has gone is noticed by its socket.
+fn say(mut launcher: &fs::File, pulse: Pulse) {
+    if let Err(error) = launcher.write_all(&[pulse.to_byte()]) {
+        tracing::warn!("judge: the launcher does not hear: {error}");
     }
 }
 

@@ -5,6 +5,7 @@ use super::keys::Keys;
 use super::policy::InForce;
 use super::state::State;
 use crate::paths::Paths;
+use crate::pulse::Pulse;
 use closedpaw_ledger::record::{Entry, Policy as PolicyRecord};
 use closedpaw_protocol::message::Event;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -70,7 +71,7 @@ async fn notice(mut hangup: Signal, mut changes: mpsc::Receiver<()>, want: mpsc:
 }
 
 /// Loads keys and policy again. A policy with an error changes nothing and is reported.
-pub(super) fn reload(state: &Rc<State>) {
+pub(super) fn reload(state: &Rc<State>) -> Pulse {
     let (keys, problems) = Keys::load(&state.paths.etc().join("keys.d"));
     problems.iter().for_each(|problem| tracing::error!("keys: {problem}"));
     state.keys.replace(keys);
@@ -81,12 +82,14 @@ pub(super) fn reload(state: &Rc<State>) {
             if policy.revision != before.revision {
                 take_up(state, policy);
             }
+            Pulse::Ready
         }
         Err(problems) => {
             let error = problems.join("\n");
             tracing::error!("the policy in force stays, because the new one has errors:\n{error}");
             note(state, before.revision.0, &before, Some(error.clone()));
             state.policy_error.replace(Some(error));
+            Pulse::Kept
         }
     }
 }

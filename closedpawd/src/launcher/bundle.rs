@@ -135,8 +135,7 @@ impl Bundle<'_> {
             .build()?;
         if let Some(resources) = self.resources()? {
             linux.set_resources(Some(resources));
-            let name = self.sandbox.folder.file_name().unwrap_or_default();
-            linux.set_cgroups_path(Some(Path::new("/closedpaw").join(name)));
+            linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
         } else {
             linux.set_resources(None);
         }

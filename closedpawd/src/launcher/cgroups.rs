@@ -1,13 +1,20 @@
-//! Which limits this host can give: cgroup v2 controllers, or nothing.
+//! Which limits this host can give: cgroup v2 controllers, or nothing. And where in the tree the sandboxes are.
 #![forbid(unsafe_code)]
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// The limits that need a controller, by the names policy uses.
 pub const LIMITS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
 const MOUNT: &str = "/sys/fs/cgroup";
+
+/// The cgroup of `closedpaw-sandboxes.service`, which systemd leaves to the daemon to divide.
+const DELEGATED: &str =
+    "/sys/fs/cgroup/closedpaw.slice/closedpaw-sandboxes.slice/closedpaw-sandboxes.service";
 
 /// The limits that can be given here, sorted.
 pub fn available() -> Vec<&'static str> {
@@ -17,4 +24,32 @@ pub fn available() -> Vec<&'static str> {
         .into_iter()
         .filter(|limit| unified && controllers.split_whitespace().any(|found| found == *limit))
         .collect()
+}
+
+/// Where systemd has left a cgroup to the daemon: makes it the only one that this process and its children see.
+///
+/// The runtime enables controllers in every folder from the top down to a sandbox's. In systemd's own folders that is
+/// systemd's to do (<https://systemd.io/CGROUP_DELEGATION/>).
+pub(super) fn narrow() -> io::Result<()> {
+    if is_delegated(Path::new(DELEGATED)) {
+        mount(Some(DELEGATED), MOUNT, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    }
+    Ok(())
+}
+
+/// The cgroup of a sandbox, as the runtime wants it named: from the top of what it sees.
+pub(super) fn path(sandbox: &Path) -> PathBuf {
+    let name = sandbox.file_name().unwrap_or_default();
+    if is_delegated(Path::new(MOUNT)) {
+        Path::new("/").join(name)
+    } else {
+        Path::new("/closedpaw").join(name)
+    }
+}
+
+/// Whether systemd has put its mark on a cgroup that it leaves to others.
+fn is_delegated(cgroup: &Path) -> bool {
+    let mut mark = [0; 2];
+    rustix::fs::getxattr(cgroup, "user.delegate", &mut mark)
+        .is_ok_and(|length| mark.get(..length) == Some(b"1"))
 }

@@ -8,6 +8,7 @@ mod bundle;
 mod cgroups;
 mod judge;
 mod layer;
+mod manager;
 mod orphans;
 mod pin;
 mod privileges;
@@ -41,15 +42,16 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     setup::check_kernel(&floor::release().map_err(|error| SetupError::make("uname", error))?)?;
     let account = accounts::judge().map_err(SetupError::Account)?;
     setup::private_mounts()?;
+    cgroups::narrow().map_err(|error| SetupError::make("the cgroup of the sandboxes", error))?;
     setup::folders(paths, account)?;
-    setup::daemon_key(paths, account)?;
+    let key = setup::daemon_key(paths, account)?;
     let socket = setup::socket(paths, account)?;
     let programs = setup::Programs::find()?;
     bundle::remove_old(&paths.run());
     // Children start with an empty mask again; see `sys`.
     serve::heard().thread_block().map_err(|error| SetupError::make("blocking signals", error))?;
     orphans::adopt().map_err(|error| SetupError::make("PR_SET_CHILD_SUBREAPER", error))?;
-    let judge = judge::start(paths, account, socket)?;
+    let judge = judge::start(paths, account, socket, key)?;
     let held = privileges::drop_to_needed()?;
     let runtime = pin::Pin::load(paths);
     let limits = cgroups::available();

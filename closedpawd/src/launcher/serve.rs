@@ -7,8 +7,9 @@ use super::layer::Layer;
 use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
 use super::setup::Programs;
-use super::{cgroups, orphans, sys};
+use super::{cgroups, manager, orphans, sys};
 use crate::paths::Paths;
+use crate::pulse::Pulse;
 use crate::verbs::{Answer, Limits, ORDER, Verb};
 use closedpaw_confine::domain;
 use closedpaw_descriptors::{frames, handover, packet_pair};
@@ -66,6 +67,7 @@ pub(super) fn heard() -> SigSet {
 /// What woke the loop.
 enum Event {
     Order,
+    Pulse,
     JudgeEnded,
     Signal(NixSignal),
     Job(usize),
@@ -165,8 +167,7 @@ impl Launcher {
             .and_then(Pid::from_raw)
             .ok_or(io::ErrorKind::NotFound)?;
         let judge = pidfd_open(judge_id, PidfdFlags::empty())?;
-        // Not under systemd is no error.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        manager::pulse(Pulse::Ready);
         loop {
             match self.wait(&signals, &judge)? {
                 Event::Order => {
@@ -174,14 +175,25 @@ impl Launcher {
                         return Ok(ExitCode::FAILURE);
                     }
                 }
+                Event::Pulse => match self.judge.heard()? {
+                    Some(pulse) => manager::pulse(pulse),
+                    None => {
+                        tracing::error!("launcher: the judge has fallen silent");
+                        return Ok(ExitCode::FAILURE);
+                    }
+                },
                 Event::JudgeEnded => {
                     tracing::error!("launcher: the judge has ended");
                     return Ok(ExitCode::FAILURE);
                 }
                 Event::Signal(NixSignal::SIGCHLD) => self.reap(&[]),
-                Event::Signal(NixSignal::SIGHUP) => rustix::process::kill_process(judge_id, Signal::HUP)?,
+                Event::Signal(NixSignal::SIGHUP) => {
+                    manager::reloading();
+                    rustix::process::kill_process(judge_id, Signal::HUP)?;
+                }
                 Event::Signal(signal) => {
                     tracing::info!("launcher: {signal}: stopping");
+                    manager::stopping();
                     rustix::process::kill_process(judge_id, Signal::TERM)?;
                     let _ = self.judge.process.wait();
                     return Ok(ExitCode::SUCCESS);
@@ -192,7 +204,8 @@ impl Launcher {
     }
 
     fn wait(&self, signals: &SignalFd, judge: &OwnedFd) -> io::Result<Event> {
-        let mut watched = vec![signals.as_fd(), judge.as_fd(), self.judge.socket.as_fd()];
+        let mut watched =
+            vec![signals.as_fd(), judge.as_fd(), self.judge.socket.as_fd(), self.judge.pulse.as_fd()];
         watched.extend(self.jobs.iter().map(|job| job.ended.as_fd()));
         let mut watched: Vec<_> = watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         loop {
@@ -208,7 +221,8 @@ impl Launcher {
                 },
                 1 => Ok(Event::JudgeEnded),
                 2 => Ok(Event::Order),
-                job => Ok(Event::Job(job - 3)),
+                3 => Ok(Event::Pulse),
+                job => Ok(Event::Job(job - 4)),
             };
         }
     }

@@ -8,7 +8,7 @@ use closedpaw_descriptors::handover::take_over;
 use ed25519_dalek::SigningKey;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
@@ -118,27 +118,33 @@ fn folder(path: &Path, owner: Account, mode: u32) -> Result<(), SetupError> {
     make().map_err(|error| SetupError::make(path.display().to_string(), error))
 }
 
-/// Makes the daemon's key at the first start; the public half goes where clients pin it.
-pub(super) fn daemon_key(paths: &Paths, judge: Account) -> Result<(), SetupError> {
-    let path = paths.daemon_key();
-    if !path.exists() {
+/// What the daemon's key is called among a service's credentials (systemd.exec(5)).
+const CREDENTIAL: &str = "closedpawd.daemon-key";
+
+/// The daemon's key, opened for the judge: the service's credential, or a file made at the first start. The public half
+/// goes where clients pin it.
+pub(super) fn daemon_key(paths: &Paths, judge: Account) -> Result<File, SetupError> {
+    let sealed = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(CREDENTIAL));
+    let sealed = sealed.filter(|path| path.exists());
+    let path = sealed.clone().unwrap_or_else(|| paths.daemon_key());
+    if sealed.is_none() && !path.exists() {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|error| SetupError::make("random numbers", io::Error::other(error)))?;
         write_new(&path, hex::encode(seed).as_bytes(), 0o400, judge)?;
     }
-    let text =
-        fs::read_to_string(&path).map_err(|error| SetupError::make(path.display().to_string(), error))?;
+    let unreadable = |error| SetupError::make(path.display().to_string(), error);
+    let text = fs::read_to_string(&path).map_err(unreadable)?;
     let mut seed = [0; 32];
     hex::decode_to_slice(text.trim(), &mut seed)
         .map_err(|error| SetupError::make(path.display().to_string(), io::Error::other(error)))?;
     let public = hex::encode(SigningKey::from_bytes(&seed).verifying_key().to_bytes()) + "\n";
     let pinned = paths.daemon_public();
-    if fs::read_to_string(&pinned).is_ok_and(|text| text == public) {
-        return Ok(());
+    if !fs::read_to_string(&pinned).is_ok_and(|text| text == public) {
+        drop(fs::remove_file(&pinned));
+        write_new(&pinned, public.as_bytes(), 0o444, Account { uid: 0, gid: 0 })?;
     }
-    drop(fs::remove_file(&pinned));
-    write_new(&pinned, public.as_bytes(), 0o444, Account { uid: 0, gid: 0 })
+    File::open(&path).map_err(unreadable)
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32, owner: Account) -> Result<(), SetupError> {
