@@ -33,6 +33,7 @@ pub fn available() -> Vec<&'static str> {
 pub(super) fn narrow() -> io::Result<()> {
     if is_delegated(Path::new(DELEGATED)) {
         mount(Some(DELEGATED), MOUNT, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        tracing::info!("launcher: sees no cgroups but those under {DELEGATED}");
     }
     Ok(())
 }

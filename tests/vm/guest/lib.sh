@@ -79,7 +79,7 @@ sandboxes=/sys/fs/cgroup/closedpaw.slice/closedpaw-sandboxes.slice/closedpaw-san
 
 # The cgroups of sandboxes.
 sandbox_cgroups() {
-    find "$sandboxes" -mindepth 1 -maxdepth 1 -type d
+    find "$sandboxes" -mindepth 1 -maxdepth 1 -type d -not -name keeper
 }
 
 no_sandbox() { [ -z "$(sandbox_cgroups)" ] && [ -z "$(ls /run/closedpaw/sandboxes)" ]; }
@@ -101,9 +101,15 @@ TOML
 
 # sleeper PERSON: a sandbox of the person's that runs until it is ended; waits until its work has begun.
 sleeper() {
-    (as "$1" closedpawctl run --no-workspace --quiet -- sleep 500 >/tmp/sleeper.out 2>&1; echo "status $?" >>/tmp/sleeper.out) &
-    until_true "the sandbox's work begins" runs_sleep
+    : >/tmp/sleeper.out
+    (
+        status=0
+        as "$1" closedpawctl run --no-workspace --quiet -- sleep 500 >/tmp/sleeper.out 2>&1 || status=$?
+        echo "status $status" >>/tmp/sleeper.out
+    ) &
+    until_true "the sandbox's work begins, or ends" begun "$1"
+    if grep status /tmp/sleeper.out; then cat /tmp/sleeper.out >&2; return 1; fi
 }
 
-# Work has begun when its intent is in the log.
-runs_sleep() { pgrep -f "closedpawctl run.*sleep 500" && a_sandbox && tail -n 3 /var/log/closedpaw/audit/audit.jsonl | grep -q sleep; }
+# Work has begun when the daemon counts it in a sandbox that is ready.
+begun() { grep -q status /tmp/sleeper.out || as "$1" closedpawctl sandbox list --json | grep -q '"running": *1'; }
