@@ -15,6 +15,8 @@ pub struct Terminal {
     child: Child,
     master: File,
     seen: Vec<u8>,
+    /// How much of what was seen lies before the end of the text that was last expected in turn.
+    passed: usize,
     out: Option<std::thread::JoinHandle<Vec<u8>>>,
 }
 
@@ -44,7 +46,7 @@ impl Terminal {
                 bytes
             })
         });
-        Self { child, master: File::from(pty.master), seen: Vec::new(), out }
+        Self { child, master: File::from(pty.master), seen: Vec::new(), passed: 0, out }
     }
 
     /// Types.
@@ -64,6 +66,21 @@ impl Terminal {
             );
             assert!(self.read(), "it ended before {text:?}; seen: {}", String::from_utf8_lossy(&self.seen));
         }
+    }
+
+    /// Reads until this has appeared after what was expected in turn before.
+    #[track_caller]
+    pub fn expect_in_turn(&mut self, text: &str) {
+        let end = Instant::now() + LONG;
+        let found = loop {
+            let rest = self.seen.get(self.passed..).unwrap_or_default();
+            if let Some(at) = rest.windows(text.len()).position(|part| part == text.as_bytes()) {
+                break at;
+            }
+            assert!(Instant::now() < end, "waited too long for {text:?}; seen: {}", self.seen());
+            assert!(self.read(), "it ended before {text:?}; seen: {}", self.seen());
+        };
+        self.passed += found + text.len();
     }
 
     fn seen(&self) -> String {

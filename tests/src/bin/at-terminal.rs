@@ -1,7 +1,7 @@
 //! A person at a terminal, for scripts: `at-terminal [expect TEXT | type TEXT]… -- PROGRAM [WORDS…]`.
 //!
-//! Starts the program at a terminal of its own, waits until each text to expect has appeared, types what is to be typed,
-//! and prints all that appeared. Its exit status is the program's; it panics if a text does not appear.
+//! Starts the program at a terminal of its own, waits until each text to expect has appeared after the one before, types
+//! what is to be typed, and prints all that appeared. Its exit status is the program's; it panics if a text does not appear.
 #![forbid(unsafe_code)]
 
 use closedpaw_tests::terminal::Terminal;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let mut terminal = Terminal::start(command, false);
     for step in steps.chunks(2) {
         match step {
-            [word, text] if word == "expect" => terminal.expect(text),
+            [word, text] if word == "expect" => terminal.expect_in_turn(text),
             [word, text] if word == "type" => terminal.write(&format!("{text}\n")),
             _ => return usage(),
         }

@@ -27,7 +27,7 @@ as() {
 enrol() {
     local public
     usermod -aG closedpaw "$1"
-    public=$(as "$1" closedpawctl key generate)
+    public=$(as "$1" closedpawctl key generate 2>/dev/null)
     closedpawctl key enroll --name "$1" --uid "$(id -u "$1")" --public "$public" >/dev/null
     until_true "$1's key counts" as "$1" closedpawctl status
 }
