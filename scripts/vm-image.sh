@@ -48,9 +48,10 @@ need_vm_image() {
     [ ! -e "$vm_image/complete" ] || return 0
     need_vm_root
     say "building the guest's disk"
-    rm -rf "$cache"/vm/image-* "$cache"/vm/frozen-*
-    mkdir -p "$vm_image"
-    vm_work=$(mktemp -d "$cache/vm/work.XXXXXX")
+    # An earlier image's, and what a build that was cut off has left.
+    rm -rf "$cache"/vm/{image,frozen,work}-*
+    vm_work=$cache/vm/work-$key
+    mkdir -p "$vm_image" "$vm_work"
     cp -a "$vm_root/root" "$vm_work/root"
     step "guest: configuration" vm_configure
     step "guest: labels and disk" vm_disk

@@ -10,6 +10,7 @@ use closedpaw_tests::raw::{Session, fresh_key};
 use closedpaw_tests::world::{World, until, word};
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -221,15 +222,42 @@ fn spoilt_nodes_are_made_again() {
     }
 }
 
+/// Row K1: a power cut keeps what is on the disk and nothing else. The log lies on a file system in a file; what that
+/// file holds at a moment is what a disk would hold, because the kernel writes to it no sooner than to a disk.
+#[test]
+fn what_was_acknowledged_survives_a_power_cut() {
+    let mut world = World::builder().stopped().build();
+    let (disk, after, place) =
+        (world.work().join("disk"), world.work().join("disk-after"), world.work().join("after"));
+    File::create(&disk).unwrap().set_len(32 << 20).unwrap();
+    assert!(Command::new("mkfs.ext4").arg("-q").arg(&disk).status().unwrap().success());
+    mount(&["-o", "loop"], &disk, &world.audit());
+    world.start();
+    let mut session = Session::open(&world.person);
+    session.act(&session.opened.exec(&["echo", "done"]), None).unwrap().running().finish();
+    // The work was done, so the intent to do it was acknowledged before.
+    fs::copy(&disk, &after).unwrap();
+    let acknowledged = session.agent.head.expect("a signed head").size;
+    mount(&["-o", "loop"], &after, &place);
+    let log = fs::read_to_string(place.join("audit.jsonl")).unwrap_or_default();
+    let kept =
+        log.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count() as u64;
+    assert!(kept >= acknowledged, "{acknowledged} records were acknowledged, {kept} are on the disk");
+    assert_eq!(log.matches(r#""kind":"intent""#).count(), 2, "the opening and the work: {log}");
+    drop(session);
+    world.verify_audit();
+}
+
+/// Mounts something on a folder, which is made; the world unmounts it.
+fn mount(options: &[&str], what: &Path, place: &Path) {
+    fs::create_dir_all(place).unwrap();
+    assert!(Command::new("mount").args(options).arg(what).arg(place).status().unwrap().success());
+}
+
 /// A world whose log lies on a small disk of its own.
 fn on_a_small_disk() -> World {
     let mut world = World::builder().stopped().build();
-    fs::create_dir_all(world.audit()).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=800k,mode=0700", "closedpaw-test"])
-        .arg(world.audit())
-        .status();
-    assert!(mounted.unwrap().success());
+    mount(&["-t", "tmpfs", "-o", "size=800k,mode=0700"], "closedpaw-test".as_ref(), &world.audit());
     world.start();
     world.verify_audit();
     world

@@ -3,12 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use closedpaw_tests::scripted::{Call, Fault, Format, Say, Script, Server, Turn};
-use closedpaw_tests::world::{Ran, World, prefix, until};
+use closedpaw_tests::world::{Ran, World, interrupt, prefix, until};
 use serde_json::json;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 #[track_caller]
 fn ends(ran: &Ran, status: i32, word: &str) {
@@ -221,11 +220,7 @@ fn a_stalled_server_is_left_at_once() {
     let url = format!("http://127.0.0.1:{}", server.port());
     let mut client = world.person.ctl_command(&["ask", "What?", "--model-url", &url]).spawn().unwrap();
     until("the model is asked", || (!server.chats().is_empty()).then_some(()));
-    let began = Instant::now();
-    assert!(Command::new("kill").args(["-INT", &client.id().to_string()]).status().unwrap().success());
-    let status = until("the client ends", || client.try_wait().unwrap());
-    assert_eq!(status.code(), Some(130));
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    interrupt(&mut client);
     nothing_ran(&world);
 }
 

@@ -20,7 +20,7 @@ files   = 1024
 tmp     = "64MiB"
 layer   = "64MiB"
 TOML
-allow_sleep
+allow_program sleep "*"
 sleeper alice
 cgroup=$(sandbox_cgroups)
 same "one sandbox, one cgroup" "$(grep -c . <<<"$cgroup")" 1
@@ -39,15 +39,7 @@ same "systemd's own cgroups hand on what systemd wants" "$(systemctl is-system-r
 has "the sandboxes' slice counts them" "$(systemctl show -P TasksCurrent closedpaw-sandboxes.slice)" "$(cat "$sandboxes/pids.current")"
 
 # What takes more than its memory ends, and another sandbox works meanwhile.
-cat >>/etc/closedpaw/policy.d/50-test.toml <<'TOML'
-[[rule]]
-name   = "filling memory"
-allow  = ["exec"]
-argv   = [["dd", "**"]]
-role   = ["agent", "approver"]
-labels = { untrusted = ["workspace"] }
-TOML
-systemctl reload closedpawd
+allow_program dd "**"
 fails "what takes more memory than it may does not get it" as alice closedpawctl run --no-workspace --quiet -- dd if=/dev/zero of=/dev/null bs=1500M count=1
 same "another sandbox works" "$(as alice closedpawctl run --no-workspace --quiet -- echo works)" works
 ok "stopping the cgroup's unit ends every sandbox" systemctl stop closedpaw-sandboxes.service

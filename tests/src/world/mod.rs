@@ -16,7 +16,7 @@ mod wait;
 
 pub use build::Builder;
 pub use log::{Records, word};
-pub use people::{Person, Ran};
+pub use people::{Person, Ran, interrupt};
 pub use processes::field;
 pub use wait::{LONG, until};
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::closedpawctl;
-use super::wait::{LONG, within};
+use super::wait::{LONG, until, within};
 use crate::raw::Raw;
 use closedpaw_protocol::KeyId;
 use ed25519_dalek::SigningKey;
@@ -13,7 +13,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// One person.
 #[derive(Debug, Clone)]
@@ -72,6 +73,17 @@ impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "status {:?}\nstdout: {}\nstderr: {}", self.code, self.out, self.err)
     }
+}
+
+/// Ctrl-C for a client that runs: it ends within a second, as one that was interrupted (128 + SIGINT).
+#[track_caller]
+pub fn interrupt(client: &mut Child) {
+    let began = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &client.id().to_string()]).status().unwrap().success());
+    let status = until("the client ends", || client.try_wait().unwrap());
+    let took = began.elapsed();
+    assert_eq!(status.code(), Some(130));
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 impl Person {

@@ -85,17 +85,16 @@ sandbox_cgroups() {
 no_sandbox() { [ -z "$(sandbox_cgroups)" ] && [ -z "$(ls /run/closedpaw/sandboxes)" ]; }
 a_sandbox() { [ -n "$(sandbox_cgroups)" ]; }
 
-# Rules beside the shipped ones: a program that takes its time is none of those that are allowed by themselves.
-allow_sleep() {
-    cat >/etc/closedpaw/policy.d/50-test.toml <<'TOML'
-version = 1
-[[rule]]
-name   = "waiting"
-allow  = ["exec"]
-argv   = [["sleep", "*"]]
-role   = ["agent", "approver"]
-labels = { untrusted = ["workspace"] }
-TOML
+# rule NAME LINE…: a rule beside the shipped ones, in a file of its own; for a reload to take up.
+rule() {
+    local name=$1
+    shift
+    { printf 'version = 1\n[[rule]]\nname = "%s"\n' "$name"; printf '%s\n' "$@"; } >"/etc/closedpaw/policy.d/50-$name.toml"
+}
+
+# allow_program NAME PATTERN: a program that is none of those that the shipped rules allow by themselves.
+allow_program() {
+    rule "$1" 'allow = ["exec"]' "argv = [[\"$1\", \"$2\"]]" 'role = ["agent", "approver"]' 'labels = { untrusted = ["workspace"] }'
     systemctl reload closedpawd
 }
 
