@@ -8,13 +8,13 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 /// capabilities(7): chown 0, dac_override 1, dac_read_search 2, fowner 3, kill 5, setgid 6, setuid 7, setpcap 8,
-/// sys_chroot 18, sys_ptrace 19, sys_admin 21.
-const LAUNCHER: &str = "00000000002c01ef";
+/// sys_chroot 18, sys_ptrace 19, sys_admin 21, sys_nice 23.
+const LAUNCHER: &str = "0000000000ac01ef";
 
 const NONE: &str = "0000000000000000";
 
 #[test]
-fn the_launcher_keeps_eleven_capabilities_and_no_way_to_others() {
+fn the_launcher_keeps_twelve_capabilities_and_no_way_to_others() {
     let world = World::new();
     let launcher = world.daemon_pid();
     for set in ["CapEff:", "CapPrm:", "CapBnd:"] {

@@ -5,7 +5,7 @@
 use closedpaw_protocol::stream::Exit;
 use closedpaw_tests::probe::start;
 use closedpaw_tests::raw::Session;
-use closedpaw_tests::world::{World, until};
+use closedpaw_tests::world::{World, scheduling, until};
 use serde_json::Value;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -39,6 +39,24 @@ fn unharmed(limits: &str, words: &[&str], look: impl FnOnce(&str, Exit)) {
     assert!(world.is_running());
     // What the sandbox had started goes with its session.
     until("its processes end", || world.sandbox_process().is_none().then_some(()));
+    world.verify_audit();
+}
+
+#[test]
+fn a_sandbox_takes_no_processor_from_a_program_that_runs() {
+    let world = World::new();
+    let mut session = Session::open(&world.person);
+    let running = session.approved(&world.person, &["sleep", "60"]);
+    // gVisor itself and the address space of a program.
+    let processes = until("the sandbox runs", || Some(world.sandbox_processes()).filter(|all| all.len() > 1));
+    for process in processes {
+        let policies = scheduling(process);
+        assert!(!policies.is_empty());
+        // SCHED_BATCH of sched(7).
+        assert!(policies.iter().all(|policy| policy == "3"), "{process}: {policies:?}");
+    }
+    drop(running);
+    drop(session);
     world.verify_audit();
 }
 

@@ -13,6 +13,7 @@ mod orphans;
 mod pin;
 mod privileges;
 mod sandbox;
+mod schedule;
 mod serve;
 mod setup;
 mod sys;

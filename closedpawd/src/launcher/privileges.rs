@@ -4,7 +4,7 @@
 use caps::{CapSet, Capability, CapsHashSet};
 
 /// What mounting layers and starting a runtime in a user namespace take (capabilities(7)).
-const NEEDED: [Capability; 11] = [
+const NEEDED: [Capability; 12] = [
     // mounts, namespaces
     Capability::CAP_SYS_ADMIN,
     // the runtime's empty root, and its gofer's
@@ -23,6 +23,8 @@ const NEEDED: [Capability; 11] = [
     Capability::CAP_KILL,
     // the runtime's own tracing of its stubs
     Capability::CAP_SYS_PTRACE,
+    // a sandbox, which runs under another uid, gives way
+    Capability::CAP_SYS_NICE,
 ];
 
 /// Gives up everything else, in every set and for every child, and says what is left.

@@ -50,11 +50,11 @@ impl Sandbox {
     }
 
     /// Takes note of the runtime's process, which the runtime wrote to the pid file.
-    pub(super) fn watch(&mut self) -> io::Result<()> {
+    pub(super) fn watch(&mut self) -> io::Result<Pid> {
         let pid = fs::read_to_string(self.folder.join("pid"))?;
         let pid = pid.trim().parse().ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         self.process = Some(pidfd_open(pid, PidfdFlags::empty())?);
-        Ok(())
+        Ok(pid)
     }
 
     /// Signals the runtime's process: everything inside is its threads and stubs.

@@ -7,7 +7,7 @@ use super::layer::Layer;
 use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
 use super::setup::Programs;
-use super::{cgroups, manager, orphans, sys};
+use super::{cgroups, manager, orphans, schedule, sys};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
 use crate::verbs::{Answer, Limits, ORDER, Verb};
@@ -423,6 +423,7 @@ impl Launcher {
             }
             Step::Run if status.success() => {
                 let watched = self.known(sandbox).and_then(|sandbox| sandbox.watch().map_err(internal));
+                let watched = watched.map(|process| schedule::give_way(process.as_raw_nonzero().get()));
                 self.answer(sandbox, verb, watched, None)
             }
             Step::Run => {

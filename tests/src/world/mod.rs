@@ -17,7 +17,7 @@ mod wait;
 pub use build::Builder;
 pub use log::{Records, word};
 pub use people::{Person, Ran, interrupt};
-pub use processes::field;
+pub use processes::{field, scheduling};
 pub use wait::{LONG, until};
 
 use crate::raw::Raw;
@@ -230,6 +230,13 @@ impl World {
             .into_iter()
             .find(|(_, words)| words.iter().any(|word| word == "boot"))
             .map(|(process, _)| process)
+    }
+
+    /// That process and those that gVisor keeps for the address spaces of the programs inside.
+    pub fn sandbox_processes(&self) -> Vec<u32> {
+        let Some(boot) = self.sandbox_process() else { return vec![] };
+        let below = processes::below(boot);
+        std::iter::once(boot).chain(below.iter().map(Process::id)).collect()
     }
 
     fn nothing_remains(&self, children: &[Process]) {

@@ -84,6 +84,15 @@ pub fn field(process: u32, name: &str) -> String {
     status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
 }
 
+/// How each of a process's threads is scheduled: the 41st field of proc_pid_stat(5), a number of sched(7).
+pub fn scheduling(process: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let texts = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    texts
+        .map(|text| text.rsplit_once(')').unwrap().1.split_whitespace().nth(38).unwrap().to_owned())
+        .collect()
+}
+
 /// Unmounts whatever a test mounted under a folder.
 pub(super) fn unmount_below(folder: &Path) {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
