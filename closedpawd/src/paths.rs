@@ -64,6 +64,11 @@ impl Paths {
         self.root.join("run/closedpaw")
     }
 
+    /// What the runtime says of itself.
+    pub fn runtime_log(&self) -> PathBuf {
+        self.run().join("runsc.log")
+    }
+
     /// `/var/lib/closedpaw`: what outlives a restart.
     pub fn state(&self) -> PathBuf {
         self.root.join("var/lib/closedpaw")

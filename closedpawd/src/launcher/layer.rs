@@ -37,31 +37,33 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Mounts `folder/merged`: the workspace as the sandbox will see it. Gives a descriptor of it.
+    /// Mounts `folder/merged`: the workspace as the sandbox will see it. Gives a descriptor of it. `label` is the mount
+    /// option that says whose files these are, if any.
     pub(super) fn mount(
         folder: &Path,
         workspace: &OwnedFd,
         uid: u32,
         bytes: u64,
+        label: &str,
     ) -> Result<(Self, OwnedFd), ErrorCode> {
         let stat = fstat(workspace).map_err(|_| ErrorCode::WorkspaceMissing)?;
         check(workspace, &stat, uid)?;
         let workspace = &in_own_mounts(workspace, &stat)?;
         // From here on dropping the layer takes away what was mounted so far.
         let layer = Self { folder: folder.to_owned() };
-        let merged = layer.assemble(workspace, &stat, bytes).map_err(|error| {
+        let merged = layer.assemble(workspace, &stat, bytes, label).map_err(|error| {
             tracing::error!("layer over a workspace of uid {uid}: {error}");
             ErrorCode::SandboxFailed
         })?;
         Ok((layer, merged))
     }
 
-    fn assemble(&self, workspace: &OwnedFd, stat: &FileStat, bytes: u64) -> io::Result<OwnedFd> {
+    fn assemble(&self, workspace: &OwnedFd, stat: &FileStat, bytes: u64, label: &str) -> io::Result<OwnedFd> {
         let (memory, merged) = (self.folder.join("layer"), self.folder.join("merged"));
         fs::create_dir(&memory)?;
         fs::create_dir(&merged)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        let size = format!("size={},nr_inodes=262144,mode=0700", bytes.min(MOST));
+        let size = format!("size={},nr_inodes=262144,mode=0700{label}", bytes.min(MOST));
         mount(Some("closedpaw-layer"), &memory, Some("tmpfs"), flags, Some(size.as_str()))?;
         let (upper, work) = (memory.join("upper"), memory.join("work"));
         fs::create_dir(&upper)?;
@@ -70,7 +72,7 @@ impl Layer {
         chown(&upper, Some(stat.st_uid), Some(stat.st_gid))?;
         fs::set_permissions(&upper, Permissions::from_mode(stat.st_mode & 0o777))?;
         let options = format!(
-            "lowerdir=/proc/self/fd/{},upperdir={},workdir={}",
+            "lowerdir=/proc/self/fd/{},upperdir={},workdir={}{label}",
             workspace.as_raw_fd(),
             upper.display(),
             work.display()

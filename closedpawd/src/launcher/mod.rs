@@ -14,6 +14,7 @@ mod pin;
 mod privileges;
 mod sandbox;
 mod schedule;
+mod selinux;
 mod serve;
 mod setup;
 mod sys;
@@ -56,10 +57,16 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     let held = privileges::drop_to_needed()?;
     let runtime = pin::Pin::load(paths);
     let limits = cgroups::available();
+    let selinux = selinux::SeLinux::find();
     tracing::info!(
-        "launcher: uid 0, capabilities {held}; reads six verbs from the judge and nothing else; runtime {}; limits here: {}",
+        "launcher: uid 0, capabilities {held}; reads six verbs from the judge and nothing else; runtime {}; limits here: {}; {}",
         runtime.as_ref().map_or_else(ToString::to_string, ToString::to_string),
         if limits.is_empty() { "none (no cgroup v2 controllers)".to_owned() } else { limits.join(", ") },
+        if selinux.is_some() {
+            "SELinux: a domain and categories for each sandbox"
+        } else {
+            "no SELinux domains here"
+        },
     );
-    Ok(serve::Launcher::new(paths.clone(), programs, judge))
+    Ok(serve::Launcher::new(paths.clone(), programs, judge, selinux))
 }

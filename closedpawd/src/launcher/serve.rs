@@ -6,6 +6,7 @@ use super::judge::Judge;
 use super::layer::Layer;
 use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
+use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::{cgroups, manager, orphans, schedule, sys};
 use crate::paths::Paths;
@@ -38,6 +39,7 @@ pub(super) struct Launcher {
     sandboxes: BTreeMap<SandboxId, Sandbox>,
     jobs: Vec<Job>,
     going: BTreeMap<SandboxId, Sandbox>,
+    selinux: Option<SeLinux>,
 }
 
 /// A run of the runtime's program that an answer waits for.
@@ -74,7 +76,7 @@ enum Event {
 }
 
 impl Launcher {
-    pub(super) fn new(paths: Paths, programs: Programs, judge: Judge) -> Self {
+    pub(super) fn new(paths: Paths, programs: Programs, judge: Judge, selinux: Option<SeLinux>) -> Self {
         let pin = Pin::load(&paths).ok();
         Self {
             paths,
@@ -84,6 +86,7 @@ impl Launcher {
             sandboxes: BTreeMap::new(),
             jobs: Vec::new(),
             going: BTreeMap::new(),
+            selinux,
         }
     }
 
@@ -134,7 +137,8 @@ impl Launcher {
 
     /// Has the runtime forget sandboxes, all at once, and waits until it has.
     fn delete_all(&mut self, names: impl Iterator<Item = String>) {
-        let delete = |name: String| self.runtime_command(&["delete", "--force", &name]).ok()?.spawn().ok();
+        let delete =
+            |name: String| self.runtime_command(&["delete", "--force", &name], None).ok()?.spawn().ok();
         let deletions = names.filter_map(delete).collect();
         self.finish(deletions);
     }
@@ -249,8 +253,10 @@ impl Launcher {
             Verb::Mount { uid, bytes } => {
                 let [workspace] =
                     <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| ErrorCode::WorkspaceMissing)?;
+                let selinux = self.selinux.clone();
                 let sandbox = self.sandbox(id)?;
-                let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes)?;
+                let label = selinux.map_or_else(String::new, |selinux| selinux.mount_option(sandbox.slot));
+                let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes, &label)?;
                 sandbox.layer = Some(layer);
                 Ok(Done::Now(Some(merged)))
             }
@@ -292,6 +298,9 @@ impl Launcher {
             let slot =
                 (0u32..).take(MOST).find(|slot| !used.contains(slot)).ok_or(ErrorCode::TooManySandboxes)?;
             let sandbox = Sandbox::new(&self.paths.run(), id, slot).map_err(internal)?;
+            if let Some(selinux) = &self.selinux {
+                selinux.claim(&sandbox.folder, slot).map_err(internal)?;
+            }
             self.sandboxes.insert(id, sandbox);
         }
         self.known(id)
@@ -310,7 +319,8 @@ impl Launcher {
             return Err(ErrorCode::WorkspaceForbidden);
         }
         // Create and start in one call, so that a launcher killed meanwhile leaves nothing created that nobody starts.
-        let mut command = self.runtime_command(&["run", "--detach"])?;
+        let slot = self.sandbox(id)?.slot;
+        let mut command = self.runtime_command(&["run", "--detach"], Some(slot))?;
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
         let sandbox = self.sandbox(id)?;
         let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
@@ -328,7 +338,7 @@ impl Launcher {
 
     /// The relay, under its own uid, holding the control socket and the sandbox's two pipes.
     fn relay(&mut self, id: SandboxId) -> Result<OwnedFd, ErrorCode> {
-        let program = self.programs.relay.clone();
+        let (program, selinux) = (self.programs.relay.clone(), self.selinux.clone());
         let sandbox = self.known(id)?;
         let (to_sandbox, from_sandbox) = sandbox.channel.take().ok_or(ErrorCode::SandboxGone)?;
         let (ours, theirs) = packet_pair().map_err(internal)?;
@@ -337,6 +347,9 @@ impl Launcher {
         command.env_clear().current_dir("/").uid(uid).gid(uid).stdin(Stdio::null()).stdout(Stdio::null());
         handover::hand_over(&mut command, vec![theirs, to_sandbox, from_sandbox]);
         sys::hear_everything(&mut command);
+        if let Some(selinux) = selinux {
+            selinux.relay(&mut command, sandbox.slot);
+        }
         sandbox.relay = Some(command.spawn().map_err(internal)?);
         Ok(ours)
     }
@@ -353,7 +366,8 @@ impl Launcher {
     }
 
     fn delete(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let delete = self.runtime_command(&["delete", "--force", &id.to_string()]);
+        let slot = self.going.get(&id).map(|sandbox| sandbox.slot);
+        let delete = self.runtime_command(&["delete", "--force", &id.to_string()], slot);
         match delete.and_then(|delete| self.spawn(delete, id, verb, Step::Delete)) {
             Ok(()) => Ok(Done::Later),
             Err(code) => {
@@ -363,8 +377,8 @@ impl Launcher {
         }
     }
 
-    /// The pinned runtime with the flags that every call of it has.
-    fn runtime_command(&mut self, words: &[&str]) -> Result<Command, ErrorCode> {
+    /// The pinned runtime with the flags that every call of it has, for the sandbox with this slot or for all.
+    fn runtime_command(&mut self, words: &[&str], slot: Option<u32>) -> Result<Command, ErrorCode> {
         let pin = match self.pin.take() {
             Some(pin) => pin.still_holds(),
             None => Pin::load(&self.paths),
@@ -381,7 +395,7 @@ impl Launcher {
         command.arg0("runsc").env_clear().env("PATH", "/usr/sbin:/usr/bin").current_dir("/");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.arg("--root").arg(self.paths.run().join("runsc"));
-        command.arg("--log").arg(self.paths.run().join("runsc.log"));
+        command.arg("--log").arg(self.paths.runtime_log());
         command.args([
             "--platform=systrap",
             "--network=none",
@@ -393,6 +407,9 @@ impl Launcher {
             command.arg("--ignore-cgroups");
         }
         command.args(words);
+        if let Some(selinux) = &self.selinux {
+            selinux.runtime(&mut command, slot);
+        }
         Ok(command)
     }
 
@@ -427,7 +444,7 @@ impl Launcher {
                 self.answer(sandbox, verb, watched, None)
             }
             Step::Run => {
-                let log = self.paths.run().join("runsc.log");
+                let log = self.paths.runtime_log();
                 tracing::error!("runsc run: {status}; see {}", log.display());
                 self.answer(sandbox, verb, Err(ErrorCode::SandboxFailed), None)
             }

@@ -105,6 +105,10 @@ pub(super) fn folders(paths: &Paths, judge: Account) -> Result<(), SetupError> {
     ] {
         folder(&path, owner, mode)?;
     }
+    // Made here, because a sandbox's runtime would make it its own, and the next one's could not write to it.
+    let log = paths.runtime_log();
+    let made = fs::OpenOptions::new().append(true).create(true).mode(0o640).open(&log);
+    made.map_err(|error| SetupError::make(log.display().to_string(), error))?;
     crate::paths::check(&paths.etc())?;
     Ok(())
 }

@@ -26,7 +26,7 @@ pub(super) fn make_batch(thread: libc::pid_t) -> io::Result<()> {
 
 /// Runs `calls` in the child between fork and exec.
 #[allow(unsafe_code)]
-pub(super) fn in_child(command: &mut Command, calls: fn() -> io::Result<()>) {
+pub(super) fn in_child(command: &mut Command, calls: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
     // SAFETY: `calls` may allocate, which is sound between fork and exec because the launcher has one thread, so no
     // lock can be held by another.
     unsafe { command.pre_exec(calls) };

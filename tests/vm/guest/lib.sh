@@ -4,6 +4,7 @@
 # Puts ClosedPaw's files in place, as a package would unpack them, and does nothing else.
 put_files() {
     tar -C /e2e/product -cf - . | tar -C / -xf - --no-overwrite-dir --no-same-owner
+    (cd /e2e/product && find . -type f -printf '/%P\0') | xargs -0 restorecon -F; restorecon -FR /etc/closedpaw
     systemctl daemon-reload
 }
 
@@ -112,3 +113,14 @@ sleeper() {
 
 # Work has begun when the daemon counts it in a sandbox that is ready.
 begun() { grep -q status /tmp/sleeper.out || as "$1" closedpawctl sandbox list --json | grep -q '"running": *1'; }
+
+# What SELinux has refused to ClosedPaw's domains so far, or to anybody of ClosedPaw's files.
+denials() {
+    local mark=closedpaw-mark-$RANDOM$RANDOM
+    # What was refused before this is written before it.
+    auditctl -m "$mark"
+    until_true "the audit log is written" grep -q "$mark" /var/log/audit/audit.log
+    grep -E 'avc: +denied' /var/log/audit/audit.log | grep closedpaw | tee /artifacts/denials || true
+}
+
+no_denials() { same "SELinux had nothing to refuse" "$(denials)" ""; }
