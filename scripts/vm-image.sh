@@ -6,6 +6,7 @@ vm_packages=(
     systemd-sysv dbus udev kmod libpam-systemd     # a booted machine
     iproute2 nftables procps ca-certificates       # what a server has
     runsc                                          # the sandbox
+    runc jq                                        # the same sandbox without gVisor, to see what gVisor is for
     selinux-policy-default policycoreutils selinux-utils semodule-utils checkpolicy auditd
 )
 # Neighbours whose units ours are measured against, and where their units are.
