@@ -123,7 +123,7 @@ need_model() {
     [ ! -x "$model" ] || return 0
     need cmake cmake "the embedded model is built from llama.cpp"
     need c++ g++ "the embedded model is built from llama.cpp"
-    need '/usr/lib/llvm-*/lib/libclang*.so*' libclang-dev "the embedded model's bindings are generated"
+    need '/usr/lib/llvm-*/lib/libclang.so' libclang-dev "the embedded model's bindings are generated"
     say "building the embedded model's program: some minutes, once"
     step "embedded model" build_model
     mkdir -p "$(dirname "$model")"
