@@ -29,7 +29,7 @@ need_vm_tools() {
 need_qemu() {
     say "installing qemu-system-x86: the machine tests run in an emulated machine"
     local options=() work
-    if ! as_root apt-get install -s -qq --no-install-recommends qemu-system-x86 >/dev/null 2>&1; then
+    if ! as_root apt-get install -s -qq --no-install-recommends --no-remove qemu-system-x86 >/dev/null 2>&1; then
         work=$(mktemp -d)
         local codename
         codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
