@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::paths::Paths;
-use crate::{check, judge, launcher};
+use crate::{check, judge, launcher, upkeep};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +32,9 @@ enum Word {
         #[arg(default_value = "/usr/bin/runsc")]
         runtime: PathBuf,
     },
+    /// Check the log, publish its newest signed head, and name what has to be done soon. A timer runs it.
+    #[command(after_help = "Example:\n  closedpawd upkeep | tee -a /mnt/elsewhere/closedpaw-heads")]
+    Upkeep,
     /// Started by the launcher.
     #[command(hide = true)]
     Judge,
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         None => launcher::run(&paths),
         Some(Word::Judge) => judge::run(&paths),
+        Some(Word::Upkeep) => upkeep::run(&paths),
         Some(Word::Check) => check::run(&paths),
         Some(Word::Pin { runtime }) => match launcher::write_pin(&paths, &runtime) {
             Ok(pin) => {

@@ -10,4 +10,5 @@ pub mod judge;
 pub mod launcher;
 pub mod paths;
 pub mod pulse;
+pub mod upkeep;
 pub mod verbs;

@@ -15,3 +15,8 @@ pub mod raw;
 pub mod scripted;
 pub mod terminal;
 pub mod world;
+
+/// How often a test repeats what goes wrong only now and then: ten times, and a hundred with `./test --long`.
+pub fn rounds() -> usize {
+    std::env::var("CLOSEDPAW_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(10)
+}

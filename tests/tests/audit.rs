@@ -7,7 +7,9 @@ use closedpaw_protocol::sign::Context;
 use closedpaw_protocol::stream::Exit;
 use closedpaw_protocol::{Action, ErrorCode, encode};
 use closedpaw_tests::raw::{Session, fresh_key};
+use closedpaw_tests::rounds;
 use closedpaw_tests::world::{World, until, word};
+use ed25519_dalek::SigningKey;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -132,57 +134,66 @@ fn a_replaced_log_does_not_verify() {
 fn killing_the_daemon_loses_no_acknowledged_record() {
     let mut world = World::new();
     let acknowledged = AtomicUsize::new(0);
-    let sessions: Vec<Session> = (0..2).map(|_| Session::open(&world.person)).collect();
-    let key = world.person.key();
-    let most = std::thread::scope(|scope| {
-        let writers: Vec<_> = sessions
-            .into_iter()
-            .map(|mut session| {
-                let (acknowledged, key) = (&acknowledged, &key);
-                scope.spawn(move || {
-                    let mut size = 0;
-                    // Put a question at a time; each is on disk before it is answered with Pending.
-                    for number in 0_u32.. {
-                        let action = session.opened.exec(&["kill-test", &number.to_string()]);
-                        let body = encode(&Request::Act { action, approval: None }).unwrap();
-                        let (ours, theirs) = closedpaw_descriptors::stream_pair().unwrap();
-                        let with = [std::os::fd::AsFd::as_fd(&theirs)];
-                        match session.agent.try_state(&session.key, Context::Request, body, &with) {
-                            Some(Ok(Reply::Pending(question))) => {
-                                let mut no = closedpaw_tests::raw::yes(&question);
-                                no.granted = false;
-                                let no = encode(&no).unwrap();
-                                if session.console.try_state(key, Context::Approval, no, &[]).is_none() {
-                                    break;
-                                }
-                                size = session.console.head.map_or(size, |head| head.size.max(size));
-                                acknowledged.fetch_add(2, Ordering::SeqCst);
-                            }
-                            Some(other) => panic!("{other:?}"),
-                            None => break,
-                        }
-                        drop(ours);
-                    }
-                    size
-                })
-            })
-            .collect();
-        until("enough was acknowledged", || (acknowledged.load(Ordering::SeqCst) > 60).then_some(()));
-        world.kill9();
-        writers.into_iter().map(|writer| writer.join().unwrap()).max().unwrap()
-    });
-    let written = world.records();
-    assert!(
-        written.len() as u64 >= most,
-        "a head over {most} records was signed, {} are there",
-        written.len()
-    );
-    assert!(written.of("asked").len() + written.of("answered").len() >= acknowledged.load(Ordering::SeqCst));
-    world.start();
-    world.verify_audit();
+    for _ in 0..rounds() {
+        let most = killed_under_load(&mut world, &acknowledged);
+        let written = world.records();
+        assert!(
+            written.len() as u64 >= most,
+            "a head over {most} records was signed, {} are there",
+            written.len()
+        );
+        let answered = written.of("asked").len() + written.of("answered").len();
+        assert!(answered >= acknowledged.load(Ordering::SeqCst));
+        world.start();
+        world.verify_audit();
+    }
     let ran = world.ctl(&["run", "-q", "--", "echo", "on"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "on\n"), "{ran}");
     world.verify_audit();
+}
+
+/// Two sessions ask and answer until the daemon is killed in the middle of it; adds what was acknowledged, and gives the
+/// size of the largest log that was acknowledged.
+fn killed_under_load(world: &mut World, acknowledged: &AtomicUsize) -> u64 {
+    let enough = acknowledged.load(Ordering::SeqCst) + 60;
+    let sessions: Vec<Session> = (0..2).map(|_| Session::open(&world.person)).collect();
+    let key = world.person.key();
+    std::thread::scope(|scope| {
+        let asking = |session| {
+            let key = &key;
+            scope.spawn(move || ask_until_it_dies(session, key, acknowledged))
+        };
+        let writers: Vec<_> = sessions.into_iter().map(asking).collect();
+        until("enough was acknowledged", || (acknowledged.load(Ordering::SeqCst) > enough).then_some(()));
+        world.kill9();
+        writers.into_iter().map(|writer| writer.join().unwrap()).max().unwrap()
+    })
+}
+
+/// Puts a question at a time and says no to it; each is on disk before it is answered.
+fn ask_until_it_dies(mut session: Session, key: &SigningKey, acknowledged: &AtomicUsize) -> u64 {
+    let mut size = 0;
+    for number in 0_u32.. {
+        let action = session.opened.exec(&["kill-test", &number.to_string()]);
+        let body = encode(&Request::Act { action, approval: None }).unwrap();
+        let (_ours, theirs) = closedpaw_descriptors::stream_pair().unwrap();
+        let with = [std::os::fd::AsFd::as_fd(&theirs)];
+        match session.agent.try_state(&session.key, Context::Request, body, &with) {
+            Some(Ok(Reply::Pending(question))) => {
+                let mut no = closedpaw_tests::raw::yes(&question);
+                no.granted = false;
+                let no = encode(&no).unwrap();
+                if session.console.try_state(key, Context::Approval, no, &[]).is_none() {
+                    break;
+                }
+                size = session.console.head.map_or(size, |head| head.size.max(size));
+                acknowledged.fetch_add(2, Ordering::SeqCst);
+            }
+            Some(other) => panic!("{other:?}"),
+            None => break,
+        }
+    }
+    size
 }
 
 /// Row K1: half a record at the end was never acknowledged; it is cut off, and the log says so.

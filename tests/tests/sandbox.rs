@@ -4,6 +4,7 @@
 
 use closedpaw_protocol::stream::Exit;
 use closedpaw_tests::raw::Session;
+use closedpaw_tests::rounds;
 use closedpaw_tests::scripted::{Format, Say, Script, Server};
 use closedpaw_tests::terminal::says_yes;
 use closedpaw_tests::world::{World, interrupt, until};
@@ -111,7 +112,7 @@ fn a_daemon_that_stops_while_a_sandbox_starts_leaves_nothing() {
 #[test]
 fn a_daemon_killed_while_a_sandbox_starts_leaves_nothing() {
     let mut world = World::new();
-    for stage in ["run", "closedpaw-relay", "gofer", "boot"] {
+    for stage in ["run", "closedpaw-relay", "gofer", "boot"].into_iter().cycle().take(rounds()) {
         let session = Session::open(&world.person);
         let begun = |words: &[String]| words.iter().any(|word| word.rsplit('/').next() == Some(stage));
         until("the start has got there", || {

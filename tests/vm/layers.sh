@@ -80,33 +80,48 @@ broken() {
     rm -f /etc/closedpaw/keys.d/breakout.new /tmp/breakout-disk
     tail -n "+$((lines + 1))" /run/closedpaw/runsc.log | grep -E '^[a-z-]+ (reached|stopped)' >"/artifacts/$column"
 }
-# Landlock's last system call is another one, which always succeeds (sched_yield): the daemon believes that the layer is there.
-landlock() {
+# patched LAYER…: a daemon that believes that it has taken these layers on. Their last call is another one, which always succeeds:
+# sched_yield(2) for landlock_restrict_self(2) and for capset(2), PR_GET_KEEPCAPS for PR_CAPBSET_DROP.
+patched() {
+    local layer place
     systemctl stop closedpawd.socket closedpawd
-    if [ "$1" = off ]; then
-        cp /usr/sbin/closedpawd /opt/breakout/closedpawd
-        same "one place restricts" "$(perl -0777 -pi -e '$n = s/\xbf\xbe\x01\0\0/\xbf\x18\0\0\0/g; print STDERR $n' /usr/sbin/closedpawd 2>&1)" 1
-    else
-        cp /opt/breakout/closedpawd /usr/sbin/closedpawd
-    fi
+    [ -e /opt/breakout/closedpawd ] || cp /usr/sbin/closedpawd /opt/breakout/closedpawd
+    cp /opt/breakout/closedpawd /usr/sbin/closedpawd
+    for layer in "$@"; do
+        case "$layer" in
+            landlock) place='s/\xbf\xbe\x01\0\0/\xbf\x18\0\0\0/g' ;;
+            capset) place='s/\xbf\x7e\0\0\0/\xbf\x18\0\0\0/g' ;;
+            bounding) place='s/\xbf\x18\0\0\0(?=(\x31[\xc0-\xff])+\xff\x15)/\xbf\x07\0\0\0/g' ;;
+        esac
+        same "one place does it: $layer" "$(perl -0777 -pi -e "\$n = $place; print STDERR \$n" /usr/sbin/closedpawd 2>&1)" 1
+    done
     restorecon -F /usr/sbin/closedpawd
     systemctl start closedpawd.socket
 }
-broken broken
-landlock off
-broken no-landlock
-landlock on
-setenforce 0
-broken no-selinux
+# All capabilities that there are: the unit's bounding set, what takes some out of it besides, and the launcher's own part.
+wide=(CapabilityBoundingSet=~ PrivateDevices=no ProtectKernelModules=no ProtectKernelLogs=no ProtectKernelTunables=no ProtectClock=no ProtectHostname=no)
 networked=(PrivateNetwork=no RestrictAddressFamilies= IPAddressDeny=)
+broken broken
+patched landlock
+broken no-landlock
+patched capset bounding
+broken wide "${wide[@]}"
+same "the launcher has them all" "$(sed -n 's/^CapEff:\t0*//p' "/proc/$(systemctl show -P MainPID closedpawd)/status")" \
+    "$(sed -n 's/^CapBnd:\t0*//p' /proc/self/status)"
+setenforce 0
+broken wide-no-selinux "${wide[@]}"
+patched
+broken no-selinux
 broken networked "${networked[@]}"
-landlock off
+patched landlock
 broken no-landlock-either "${networked[@]}"
-landlock on
+patched
 setenforce 1
 
 same "with every layer in place nothing is reached" "$(grep -v ' stopped ' /artifacts/all || true)" ""
 same "nor with a broken gVisor, but for a namespace of its own" "$(grep ' reached' /artifacts/broken)" "make-a-user-namespace reached"
+same "nor with one that has all capabilities" "$(grep ' reached' /artifacts/wide)" "make-a-user-namespace reached"
+has "which make a difference" "$(cat /artifacts/wide-no-selinux)" "make-a-device reached"
 has "categories are what keeps it from a neighbour" "$(cat /artifacts/no-selinux)" "change-another-sandbox reached"
 has "Landlock keeps it from the network, where nothing else does" "$(cat /artifacts/networked)" "reach-the-network stopped"
 has "as is seen without it" "$(cat /artifacts/no-landlock-either)" "reach-the-network reached"
@@ -114,10 +129,10 @@ has "and from abstract sockets" "$(cat /artifacts/networked)" "reach-an-abstract
 has "as is seen without it, too" "$(cat /artifacts/no-landlock-either)" "reach-an-abstract-socket reached"
 
 # The table: a cell says what stopped it, a bold one that nothing did.
-columns=(all namespaces no-seccomp broken no-landlock no-selinux networked no-landlock-either)
+columns=(all namespaces no-seccomp broken no-landlock wide no-selinux wide-no-selinux networked no-landlock-either)
 {
-    echo '| attempt | all layers | no gVisor | no gVisor, no seccomp | gVisor broken | and no Landlock | and no SELinux | and no SELinux, a network | and no Landlock either |'
-    echo '|---|---|---|---|---|---|---|---|---|'
+    echo '| attempt | all layers | no gVisor | no gVisor, no seccomp | gVisor broken | and no Landlock | and all capabilities | and no SELinux | and no SELinux, all capabilities | and no SELinux, a network | and no Landlock either |'
+    echo '|---|---|---|---|---|---|---|---|---|---|---|'
     while read -r attempt _; do
         printf '| %s |' "${attempt//-/ }"
         for column in "${columns[@]}"; do

@@ -40,7 +40,12 @@ has "the sandboxes' slice counts them" "$(systemctl show -P TasksCurrent closedp
 
 # What takes more than its memory ends, and another sandbox works meanwhile.
 allow_program dd "**"
+# The kernel counts for a cgroup what happened in those that were below it (cgroups(7), memory.events).
+killed() { sed -n 's/^oom_kill //p' "$sandboxes/memory.events"; }
+same "nothing was killed for memory yet" "$(killed)" 0
 fails "what takes more memory than it may does not get it" as alice closedpawctl run --no-workspace --quiet -- dd if=/dev/zero of=/dev/null bs=1500M count=1
+ok "it was its cgroup's limit that ended it" test "$(killed)" -gt 0
+same "and ended nobody else" "$(systemctl is-active closedpawd)$(grep status /tmp/sleeper.out || true)" active
 same "another sandbox works" "$(as alice closedpawctl run --no-workspace --quiet -- echo works)" works
 ok "stopping the cgroup's unit ends every sandbox" systemctl stop closedpaw-sandboxes.service
 until_true "the client is told" grep -q status /tmp/sleeper.out

@@ -78,8 +78,13 @@ impl Audit {
 
     /// The head over everything that is on disk.
     pub(super) fn head(&self) -> Head {
-        let SignedHead { head, signature } = *self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let SignedHead { head, signature } = self.signed_head();
         Head { size: head.size, root: *head.root.as_bytes(), time: head.time, signature }
+    }
+
+    /// The same as the ledger knows it.
+    pub(super) fn signed_head(&self) -> SignedHead {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A descriptor of the log for a client to check it.
@@ -98,7 +103,8 @@ impl Audit {
     }
 }
 
-fn log_path(folder: &Path) -> PathBuf {
+/// The log's file in its folder.
+pub(crate) fn log_path(folder: &Path) -> PathBuf {
     folder.join("audit.jsonl")
 }
 

@@ -8,7 +8,7 @@ use closedpaw_confine::domain::{AccessFs, Place};
 use std::path::PathBuf;
 
 /// Gives everything else up, for this thread and all that it will start.
-pub(super) fn confine(paths: &Paths) -> Result<(), ConfineError> {
+pub(crate) fn confine(paths: &Paths) -> Result<(), ConfineError> {
     closedpaw_confine::no_capabilities()?;
     closedpaw_confine::keep(&places(paths), &CALLS)
 }

@@ -11,6 +11,7 @@ mod connection;
 mod desk;
 mod execute;
 pub(crate) mod files;
+pub(crate) mod headfile;
 mod keys;
 mod launcher;
 pub mod pipeline;
@@ -26,11 +27,15 @@ mod watchers;
 
 use crate::paths::Paths;
 use crate::pulse::Pulse;
+pub(crate) use audit::log_path as audit_log;
+pub(crate) use confine::confine;
+
 use audit::Audit;
 use closedpaw_descriptors::handover::take_over;
 use closedpaw_ledger::record::{Answer, Answered, Entry, Recovered, Started, Stopped};
 use closedpaw_protocol::ErrorCode;
 use ed25519_dalek::SigningKey;
+use headfile::HeadFile;
 use keys::Keys;
 use launcher::Launcher;
 use policy::InForce;
@@ -120,8 +125,11 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
         let listener = UnixListener::from_std(listener)?;
         let pulse = fs::File::from(pulse);
         say(&pulse, Pulse::Ready);
-        let reason = until_over(&state, &listener, &pulse).await?;
-        state.audit.durable(Stopped { reason: reason.to_owned() }).await.map(drop).map_err(io::Error::other)
+        let mut heads = HeadFile::open(&headfile::newest(&state.paths))?;
+        let reason = until_over(&state, &listener, &pulse, &mut heads).await?;
+        let stopped = state.audit.durable(Stopped { reason: reason.to_owned() }).await;
+        write_head(&state, &mut heads);
+        stopped.map(drop).map_err(io::Error::other)
     })
 }
 
@@ -142,6 +150,7 @@ async fn until_over(
     state: &Rc<State>,
     listener: &UnixListener,
     pulse: &fs::File,
+    heads: &mut HeadFile,
 ) -> io::Result<&'static str> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut reload = reload::Reload::watch(&state.paths)?;
@@ -168,9 +177,17 @@ async fn until_over(
                 ticks += 1;
                 if ticks.is_multiple_of(BEAT) {
                     say(pulse, Pulse::Beat);
+                    write_head(state, heads);
                 }
             }
         }
+    }
+}
+
+/// Leaves the newest head where `closedpawd upkeep` finds it.
+fn write_head(state: &State, heads: &mut HeadFile) {
+    if let Err(error) = heads.write(&state.audit.signed_head()) {
+        tracing::warn!("judge: {}: {error}", headfile::newest(&state.paths).display());
     }
 }
 

@@ -35,16 +35,6 @@ const COPIED: [&str; 2] = ["ld.so.cache", "ld.so.conf"];
 /// The most that a sandbox may ever be given.
 const MOST: Limits = Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536 };
 
-/// Takes away root filesystems of an earlier launcher; their mounts went with its mount table.
-pub(super) fn remove_old(run: &Path) {
-    let Ok(entries) = fs::read_dir(run.join("rootfs")) else { return };
-    for entry in entries.flatten() {
-        if let Err(error) = fs::remove_dir_all(entry.path()) {
-            tracing::warn!("{}: {error}", entry.path().display());
-        }
-    }
-}
-
 /// The root filesystem for a user, made at the first call.
 pub(super) fn rootfs(run: &Path, programs: &Programs, uid: u32, gid: u32) -> io::Result<PathBuf> {
     let root = run.join("rootfs").join(format!("{uid}-{gid}"));

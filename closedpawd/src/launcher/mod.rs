@@ -18,6 +18,7 @@ mod selinux;
 mod serve;
 mod setup;
 mod sys;
+mod tidy;
 
 pub use cgroups::{LIMITS, available as available_limits};
 pub use pin::{Pin, PinError, write as write_pin};
@@ -49,7 +50,8 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     let key = setup::daemon_key(paths, account)?;
     let socket = setup::socket(paths, account)?;
     let programs = setup::Programs::find()?;
-    bundle::remove_old(&paths.run());
+    // An earlier launcher's; their mounts went with its mount table.
+    tidy::root_filesystems(&paths.run(), &[]);
     // Children start with an empty mask again; see `sys`.
     serve::heard().thread_block().map_err(|error| SetupError::make("blocking signals", error))?;
     orphans::adopt().map_err(|error| SetupError::make("PR_SET_CHILD_SUBREAPER", error))?;

@@ -25,6 +25,8 @@ pub(super) struct Sandbox {
     pub(super) folder: PathBuf,
     pub(super) slot: u32,
     pub(super) layer: Option<Layer>,
+    /// The root filesystem that it was started on, which others of its person's use as well.
+    pub(super) rootfs: Option<PathBuf>,
     /// The relay's ends of the channel, from the runtime's start to the relay's.
     pub(super) channel: Option<(OwnedFd, OwnedFd)>,
     pub(super) relay: Option<Child>,
@@ -36,7 +38,7 @@ impl Sandbox {
         let folder = run.join("sandboxes").join(id.to_string());
         fs::create_dir(&folder)?;
         fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
-        Ok(Self { folder, slot, layer: None, channel: None, relay: None, process: None })
+        Ok(Self { folder, slot, layer: None, rootfs: None, channel: None, relay: None, process: None })
     }
 
     /// The uid that is root inside.

@@ -8,7 +8,7 @@ use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
 use super::selinux::SeLinux;
 use super::setup::Programs;
-use super::{cgroups, manager, orphans, schedule, sys};
+use super::{cgroups, manager, orphans, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
 use crate::verbs::{Answer, Limits, ORDER, Verb};
@@ -193,6 +193,7 @@ impl Launcher {
                 Event::Signal(NixSignal::SIGCHLD) => self.reap(&[]),
                 Event::Signal(NixSignal::SIGHUP) => {
                     manager::reloading();
+                    self.tidy();
                     rustix::process::kill_process(judge_id, Signal::HUP)?;
                 }
                 Event::Signal(signal) => {
@@ -204,6 +205,16 @@ impl Launcher {
                 }
                 Event::Job(index) => self.job_ended(index)?,
             }
+        }
+    }
+
+    /// Clears away what has piled up.
+    fn tidy(&self) {
+        let sandboxes = self.sandboxes.values().chain(self.going.values());
+        let used: Vec<_> = sandboxes.filter_map(|sandbox| sandbox.rootfs.clone()).collect();
+        tidy::root_filesystems(&self.paths.run(), &used);
+        if let Err(error) = tidy::runtime_log(&self.paths.runtime_log()) {
+            tracing::warn!("{}: {error}", self.paths.runtime_log().display());
         }
     }
 
@@ -325,6 +336,7 @@ impl Launcher {
         let sandbox = self.sandbox(id)?;
         let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
         bundle.write().map_err(internal)?;
+        sandbox.rootfs = Some(rootfs);
         let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
         let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
         command.arg("--bundle").arg(&sandbox.folder).arg("--pid-file").arg(sandbox.folder.join("pid"));
