@@ -43,6 +43,11 @@ impl Failure {
         )
     }
 
+    /// Whether it may be over in a moment, as while a daemon restarts.
+    pub fn may_pass(&self) -> bool {
+        self.exit == 69
+    }
+
     /// A file of the person's.
     pub fn file(path: &std::path::Path, error: impl fmt::Display) -> Self {
         Self::new("file", 66, format!("{}: {error}", path.display()), "check that it exists and is yours")

@@ -51,7 +51,7 @@ pub enum Verb {
     },
     /// Throw the layer away.
     Unmount,
-    /// Start the relay; the answer brings the judge's end of its control socket.
+    /// Start the relay; the answer brings the judge's end of its control socket, and [`MEMORY`] bytes of memory.
     Relay,
 }
 
@@ -60,6 +60,12 @@ pub const ORDER: usize = 64;
 
 /// Bytes of an answer: name, verb, error code or 0.
 pub const ANSWER: usize = 32;
+
+/// Bytes of the memory that comes with a relay, in which the judge keeps what it has to know of a session after a restart.
+pub const MEMORY: u64 = 2 * HALF + 1;
+
+/// Bytes of each half of it: one holds what was written last while the other is being written.
+pub const HALF: u64 = 64 * 1024;
 
 /// An order that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -191,6 +197,32 @@ impl Answer {
     }
 }
 
+/// What the launcher says before anything else: a sandbox that an earlier daemon has left, with the control socket of its
+/// relay, the judge's memory of its session and, where there is one, its workspace; at last one without a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left(pub Option<SandboxId>);
+
+impl Left {
+    /// The fixed-size form, as long as an answer's.
+    pub fn to_bytes(self) -> [u8; ANSWER] {
+        let mut bytes = [0; ANSWER];
+        let fields = self.0.into_iter().flat_map(|id| [1].into_iter().chain(id.0));
+        bytes.iter_mut().zip(fields).for_each(|(byte, field)| *byte = field);
+        bytes
+    }
+
+    /// Reads the fixed-size form.
+    pub fn from_bytes(bytes: &[u8; ANSWER]) -> Result<Self, BadVerb> {
+        let mut fields = Fields(bytes);
+        let left = match fields.take()? {
+            [0] => Self(None),
+            [1] => Self(Some(SandboxId(fields.take()?))),
+            [_] => return Err(BadVerb),
+        };
+        if fields.0.iter().all(|byte| *byte == 0) { Ok(left) } else { Err(BadVerb) }
+    }
+}
+
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
@@ -223,6 +255,15 @@ mod tests {
             assert_eq!(Answer::from_bytes(&answer.to_bytes()), Ok(answer));
             assert!(answer.is_for(verb, id));
         }
+    }
+
+    #[test]
+    fn what_was_left_is_read_as_it_was_written() {
+        for left in [Left(None), Left(Some(SandboxId([7; 16]))), Left(Some(SandboxId([0; 16])))] {
+            assert_eq!(Left::from_bytes(&left.to_bytes()), Ok(left));
+        }
+        assert_eq!(Left::from_bytes(&[2; ANSWER]), Err(BadVerb));
+        assert_eq!(Left::from_bytes(&[1; ANSWER]), Err(BadVerb));
     }
 
     proptest! {

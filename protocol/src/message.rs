@@ -129,6 +129,11 @@ pub enum Request {
         /// Whether to stop.
         on: bool,
     },
+    /// Be the console of a session whose console's connection was lost with the daemon.
+    Resume {
+        /// Which.
+        session: SessionId,
+    },
 }
 
 /// Whatever the daemon sends after its welcome.

@@ -1,5 +1,6 @@
 #!/bin/bash
-# A daemon that is restarted or killed, or hangs, while a sandbox runs leaves nothing behind, comes back, and has lost no record.
+# A daemon that is restarted or killed, or hangs, while a command runs: the command goes on, with its input, its output and its exit
+# status, and no record is lost. One that is stopped ends everything.
 # time limit: 240 and 45 a round
 install_closedpaw
 # Sooner than as shipped, so that a test need not wait for it; the judge beats every five seconds.
@@ -7,20 +8,49 @@ mkdir -p /run/systemd/system/closedpawd.service.d
 printf '[Service]\nWatchdogSec=12s\n' >/run/systemd/system/closedpawd.service.d/watchdog.conf
 systemctl daemon-reload
 systemctl restart closedpawd
-allow_program sleep "*"
+# tee says what it hears, and the shipped rules set it no time.
+allow_program tee '*'
+allow_program sleep '*'
 log=/var/log/closedpaw/audit/audit.jsonl
 runtime_processes() { pgrep -f 'runsc.*(boot|gofer)|closedpaw-relay'; }
-nothing_left() { no_sandbox && ! runtime_processes && ! findmnt -rn -o TARGET | grep -q /run/closedpaw/; }
+nothing_runs() { ! runtime_processes; }
+nothing_left() { no_sandbox && nothing_runs && ! findmnt -rn -o TARGET | grep -q /run/closedpaw/; }
 main() { systemctl show -P MainPID closedpawd; }
 another_main() { [ "$(main)" != "$1" ] && [ "$(main)" != 0 ] && [ "$(systemctl is-active closedpawd)" = active ]; }
+stored() { systemctl show -P NFileDescriptorStore closedpawd; }
+records() { grep -c "\"kind\":\"$1\"" "$log" || true; }
 
+# talker: a command of alice's in a sandbox, which says what is written to descriptor 7.
+talker() {
+    rm -f /tmp/talk.in /tmp/talk.out
+    mkfifo /tmp/talk.in
+    exec 7<>/tmp/talk.in
+    (
+        # Its input ends when the test closes it.
+        exec </tmp/talk.in 7>&-
+        status=0
+        as alice closedpawctl run --workspace "$folder" -- tee /dev/null >/tmp/talk.out 2>&1 || status=$?
+        echo "status $status" >>/tmp/talk.out
+    ) &
+    say before
+}
+# say WORD: it goes in, and comes out.
+say() {
+    echo "$1" >&7
+    until_true "it says $1" grep -qx "$1" /tmp/talk.out
+}
+
+folder=$(workspace alice project)
 ways=(restart kill-launcher kill-judge kill-both hang)
 for ((round = 0; round < rounds; round++)); do
     way=${ways[round % ${#ways[@]}]}
     echo "== $round $way"
-    sleeper alice
+    talker
+    sandbox=$(ls /run/closedpaw/sandboxes)
+    processes=$(runtime_processes)
+    same "the store has what it lives on" "$(stored)" 5
     before=$(main)
-    records=$(wc -l <"$log")
+    lines=$(wc -l <"$log")
     case "$way" in
         restart) systemctl restart closedpawd ;;
         kill-launcher) kill -9 "$before" ;;
@@ -29,15 +59,38 @@ for ((round = 0; round < rounds; round++)); do
         # A judge that does nothing any more, with the launcher still there: the watchdog ends it.
         hang) kill -STOP "$(pgrep -f closedpawd-judge)" ;;
     esac
+    say during
     until_true "it comes back by itself" another_main "$before"
-    until_true "nothing is left of the sandbox" nothing_left
-    until_true "the client has been told" grep -q status /tmp/sleeper.out
-    fails "it was not told that all went well" grep -q 'status 0' /tmp/sleeper.out
-    ok "no record is lost" test "$(wc -l <"$log")" -gt "$records"
+    say after
+    same "it is the same sandbox" "$(ls /run/closedpaw/sandboxes)" "$sandbox"
+    same "the same processes" "$(runtime_processes)" "$processes"
+    until_true "the log says that it was taken back" sh -c "tail -n +$lines $log | grep -q '\"taken_back\":1'"
+    outcomes=$(records outcome)
+    # Its console is back, and has asked to be: without that the session would end half a minute later.
+    until_true "the client is its console again" sh -c "journalctl -u closedpawd --no-pager | grep -c 'console is back' | grep -qx $((round + 1))"
+    exec 7>&-
+    until_true "it ends when its input does" grep -q status /tmp/talk.out
+    same "as it should" "$(cat /tmp/talk.out)" "$(printf 'before\nduring\nafter\nstatus 0')"
+    same "how it ended is in the log" "$(records outcome)" "$((outcomes + 1))"
+    until_true "nothing is left of it" nothing_left
+    same "the store has nothing" "$(stored)" 0
+    ok "no record is lost" test "$(wc -l <"$log")" -gt "$lines"
     same "the next command works" "$(as alice closedpawctl run --no-workspace --quiet -- echo again)" again
     ok "the log verifies" as alice closedpawctl audit verify
-    rm -f /tmp/sleeper.out
     until_true "nothing is left" nothing_left
 done
 has "the watchdog has ended the one that hung" "$(journalctl -u closedpawd --no-pager)" "Watchdog timeout"
+
+# A console that does not come back ends its session; a daemon that is stopped ends all.
+sleeper alice
+pkill -9 -f 'closedpawctl run' || true
+until_true "a session ends with its console" nothing_left
+sleeper alice
+systemctl stop closedpawd.socket closedpawd
+until_true "stopping the daemon ends what runs" nothing_runs
+until_true "the client has been told" grep -q status /tmp/sleeper.out
+fails "it was not told that all went well" grep -q 'status 0' /tmp/sleeper.out
+systemctl start closedpawd.socket closedpawd
+until_true "nothing is left" nothing_left
+ok "the log verifies" as alice closedpawctl audit verify
 same "nothing failed" "$(systemctl --failed --no-legend --plain)" ""

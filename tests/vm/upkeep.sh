@@ -21,6 +21,12 @@ until_true "the newest head is over the whole log" counted
 ok "root may run it by hand" sh -c 'closedpawd upkeep >/tmp/head'
 same "it prints the head and nothing else" "$(cat /tmp/head)" "$(cat /var/lib/closedpaw/head)"
 
+systemctl restart closedpawd
+same "after a restart, too" "$(as alice closedpawctl run --no-workspace --quiet -- echo three)" three
+until_true "the newest head is over the whole log" counted
+ok "upkeep" systemctl start closedpaw-upkeep.service
+same "another head is in the journal" "$(heads | wc -l)" 2
+
 # Somebody cuts the log, and has the daemon start anew on what is left: the head that was published is longer.
 systemctl stop closedpawd.socket closedpawd
 sed -i '$d' "$log"

@@ -149,6 +149,11 @@ impl Connection {
         }
     }
 
+    /// Whether the daemon has hung up.
+    pub fn is_lost(&self) -> bool {
+        self.frames.is_closed()
+    }
+
     /// The log's head as the last answer told it.
     pub fn head(&self) -> Option<Head> {
         self.head

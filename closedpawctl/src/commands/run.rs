@@ -6,7 +6,7 @@ use crate::client::{Connection, Daemon, fresh_key, key_id};
 use crate::console::ask::{answer, watch};
 use crate::console::finish;
 use crate::console::screen::{self, Screen};
-use crate::console::session::{self, Choice, Person};
+use crate::console::session::{self, Choice, Person, Session, rejoin};
 use crate::failure::Failure;
 use crate::work::{self, Feeding, Listening, Said};
 use closedpaw_protocol::message::Event;
@@ -60,24 +60,22 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
         Ok::<Exit, Failure>(carry(listening, feeding, fed).await)
     };
     let asked = async {
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Asked(question) if question.action.session == session.seat.session => {
-                    answer(&mut control, *question).await?;
-                }
-                Event::Denied { session: of, rule, .. } if of == session.seat.session && !rule.is_empty() => {
-                    screen::err(&format!("! the rule \"{}\" denies it\n", screen::visible(&rule)));
-                }
-                _ => {}
-            }
+        loop {
+            attend(&mut control, &mut events, &session).await?;
+            // What runs goes on where the daemon is restarted, as long as its console comes back.
+            (control, events) = rejoin(&person, session.seat.session).await?;
         }
-        std::future::pending::<Result<Exit, Failure>>().await
     };
     let result = tokio::select! {
         exit = work => exit,
         stopped = asked => stopped,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     };
+    if control.is_lost()
+        && let Ok((again, _)) = rejoin(&person, session.seat.session).await
+    {
+        control = again;
+    }
     if !run.quiet && result.is_ok() {
         finish::changed(&mut control, &session, &mut Screen::new()).await;
     }
@@ -88,6 +86,26 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
         screen::err(&format!("closedpawctl: {words}\n"));
     }
     Ok(exit.shell_status())
+}
+
+/// Puts questions and names rules that deny, until the daemon hangs up.
+async fn attend(
+    control: &mut Connection,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+    session: &Session,
+) -> Result<(), Failure> {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Asked(question) if question.action.session == session.seat.session => {
+                answer(control, *question).await?;
+            }
+            Event::Denied { session: of, rule, .. } if of == session.seat.session && !rule.is_empty() => {
+                screen::err(&format!("! the rule \"{}\" denies it\n", screen::visible(&rule)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether standard input can hold anything: a pipe or a file, and not `/dev/null`.

@@ -1,20 +1,28 @@
 //! Opening a session: what the person's key signs, and the folder's descriptor.
 #![forbid(unsafe_code)]
 
-use crate::client::{Connection, Daemon, Pinned};
+use super::ask::watch;
+use crate::client::{Connection, Daemon, Pinned, Unanswered};
 use crate::failure::Failure;
 use crate::link::Seat;
 use crate::{keys, places};
-use closedpaw_protocol::message::{Opening, Reply, Request};
+use closedpaw_protocol::message::{Event, Opening, Reply, Request};
 use closedpaw_protocol::{KeyId, Label, SandboxId, SessionId, Tier};
 use ed25519_dalek::SigningKey;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
 
 /// How long a session stays open by itself, in seconds.
 const OPEN: u64 = 12 * 3600;
+
+/// How long a daemon that was restarted may be away. Under systemd the socket stays, and who connects waits.
+const BACK: Duration = Duration::from_secs(5);
+
+/// Between two tries to connect to it.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the person chose for a session.
 #[derive(Debug, Clone, clap::Args)]
@@ -92,6 +100,28 @@ pub async fn open(
     let Opening { profile, isolation, .. } = opening;
     let seat = Seat { session, revision, profile, isolation, daemon: person.pinned.key };
     Ok(Session { seat, sandbox, workspace, missing })
+}
+
+/// Connects again after the daemon has gone, and is the session's console again if it is still there. One that is not ends
+/// what runs in it by itself.
+pub async fn rejoin(
+    person: &Person,
+    session: SessionId,
+) -> Result<(Connection, mpsc::UnboundedReceiver<Event>), Failure> {
+    let until = Instant::now() + BACK;
+    let mut control = loop {
+        match person.connect().await {
+            Ok(control) => break control,
+            // Not the daemon, or not for this person: another try changes nothing.
+            Err(failure) if !failure.may_pass() || Instant::now() >= until => return Err(failure),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    };
+    match control.request(&Request::Resume { session }, &[]).await {
+        Ok(_) | Err(Unanswered::Refused(_)) => {}
+        Err(Unanswered::Lost(failure)) => return Err(failure),
+    }
+    Ok((control, watch(person).await?))
 }
 
 /// Ends a session. One that has ended already is ended.

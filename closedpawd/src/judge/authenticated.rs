@@ -118,6 +118,7 @@ fn may_say(role: Role, statement: &Statement) -> bool {
             | Request::Keys
             | Request::Status
             | Request::Changes { .. }
+            | Request::Resume { .. }
             | Request::Halt { .. },
         ) => person,
         Statement::Opening(_) => role == Role::Approver,
@@ -143,7 +144,8 @@ impl Authenticated {
                 | Request::Questions
                 | Request::Keys
                 | Request::Status
-                | Request::Changes { .. },
+                | Request::Changes { .. }
+                | Request::Resume { .. },
             ) => Matter::Own,
             Statement::Answer(_) => Matter::Answer,
         }

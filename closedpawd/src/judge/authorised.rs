@@ -148,6 +148,7 @@ fn deed(
         | Request::Watch
         | Request::Questions
         | Request::Keys
+        | Request::Resume { .. }
         | Request::Status
         | Request::Changes { .. } => Err(ErrorCode::Internal.into()),
     }

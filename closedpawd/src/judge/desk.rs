@@ -40,6 +40,15 @@ pub(super) async fn own(
         }
         Request::Keys => Reply::Keys(state.keys.borrow().states()),
         Request::Status => Reply::Status(status(&speaker, state)),
+        Request::Resume { session } => {
+            let session = own_session(&speaker, session, state)?;
+            if session.console.get().is_some() {
+                return Err(ErrorCode::SessionBusy.into());
+            }
+            session.console.set(Some(connection.id));
+            tracing::info!("judge: session {}: its console is back", session.id.short());
+            Reply::Done
+        }
         Request::Changes { session } => {
             let session = own_session(&speaker, session, state)?;
             let merged = session.sandbox.merged.as_ref().ok_or(ErrorCode::WorkspaceMissing)?;

@@ -13,11 +13,12 @@ use super::sessions::Session;
 use super::state::State;
 use crate::verbs::Limits;
 use closedpaw_ledger::record::{Entry, Opened, Outcome, Stop};
+use closedpaw_protocol::kept::KeptWork;
 use closedpaw_protocol::message::{Event, Opening, Reply};
 use closedpaw_protocol::relay::{Grant, Record};
 use closedpaw_protocol::sign::Verifier;
 use closedpaw_protocol::stream::Exit;
-use closedpaw_protocol::{Effect, ErrorCode, Label, Refusal, SandboxId, SessionId};
+use closedpaw_protocol::{Effect, ErrorCode, Refusal, SandboxId, SessionId};
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -32,7 +33,8 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
     match deed {
         Deed::Open(opening) => open(opening, &speaker, descriptors, &policy, state).await,
         Deed::Work(session) => {
-            let work = Work { session, intent: written.seq, rule, label, since: clock::milliseconds() };
+            let kept = KeptWork { intent: written.seq, rule, label, since: clock::milliseconds() };
+            let work = Work { session, kept };
             let within = Bounds::of(limits, &work.session, &policy)?;
             let make = |number| Grant {
                 work: number,
@@ -66,13 +68,9 @@ impl Bounds {
     }
 }
 
-struct Work {
-    session: Rc<Session>,
-    intent: u64,
-    rule: String,
-    label: Label,
-    /// When it was granted, in unix milliseconds.
-    since: u64,
+pub(super) struct Work {
+    pub(super) session: Rc<Session>,
+    pub(super) kept: KeptWork,
 }
 
 impl Work {
@@ -92,22 +90,32 @@ impl Work {
         }
         // The label rises with the grant: from here on the session has read what the action can reach.
         self.raise(state);
-        match self.session.sandbox.grant(make, descriptors).await {
-            Ok((number, ended)) => {
-                let reply =
-                    Reply::Running { work: number, rule: self.rule.clone(), label: self.label.clone() };
+        let number = self.session.sandbox.number();
+        // A judge that comes after this one knows of the work before the relay does.
+        self.session.works.borrow_mut().insert(number, self.kept.clone());
+        self.session.remember();
+        match self.session.sandbox.grant(make(number), descriptors).await {
+            Ok(ended) => {
+                let KeptWork { rule, label, .. } = self.kept.clone();
+                let reply = Reply::Running { work: number, rule, label };
                 tokio::task::spawn_local(self.wait(number, ended, Rc::clone(state)));
                 Ok((reply, None))
             }
             Err(refusal) => {
                 self.outcome(None, state);
+                self.forget(number);
                 Err(refusal)
             }
         }
     }
 
+    fn forget(&self, number: u64) {
+        self.session.works.borrow_mut().remove(&number);
+        self.session.remember();
+    }
+
     fn raise(&self, state: &State) {
-        let risen = self.session.label.borrow().join(&self.label);
+        let risen = self.session.label.borrow().join(&self.kept.label);
         if *self.session.label.borrow() != risen {
             self.session.label.replace(risen.clone());
             let event = Event::Raised { session: self.session.id, label: risen };
@@ -115,8 +123,10 @@ impl Work {
         }
     }
 
-    async fn wait(self, work: u64, ended: oneshot::Receiver<Option<Ended>>, state: Rc<State>) {
+    /// Waits for its end and writes it down.
+    pub(super) async fn wait(self, work: u64, ended: oneshot::Receiver<Option<Ended>>, state: Rc<State>) {
         self.outcome(ended.await.ok().flatten(), &state);
+        self.forget(work);
         let event = Event::Ended { session: self.session.id, work };
         state.watchers.tell(&event, self.session.uid, None);
     }
@@ -138,14 +148,14 @@ impl Work {
         let outcome = Outcome {
             session: self.session.id.0,
             uid: self.session.uid,
-            intent: self.intent,
+            intent: self.kept.intent,
             outcome: word.to_owned(),
             exit: code,
             signal,
             bytes_in: input,
             bytes_out: output,
             output: digest,
-            took_ms: clock::milliseconds().saturating_sub(self.since),
+            took_ms: clock::milliseconds().saturating_sub(self.kept.since),
         };
         state.audit.note(Outcome::KIND, outcome.fields());
     }
@@ -189,10 +199,13 @@ async fn open(
         isolation: opening.isolation,
         expires: opening.expires,
         sandbox,
-        console: speaker.connection,
+        console: Cell::new(Some(speaker.connection)),
+        waits: 0,
         connection: Cell::new(None),
         label: RefCell::new(opening.label),
+        works: RefCell::default(),
     });
+    session.remember();
     let opened = Opened {
         session: session.id.0,
         uid: session.uid,

@@ -14,12 +14,14 @@ pub(crate) mod files;
 pub(crate) mod headfile;
 mod keys;
 mod launcher;
+mod memory;
 pub mod pipeline;
 pub(crate) mod policy;
 mod questions;
 mod received;
 pub mod recorded;
 mod reload;
+mod restart;
 mod sandboxes;
 mod sessions;
 mod state;
@@ -32,13 +34,14 @@ pub(crate) use confine::confine;
 
 use audit::Audit;
 use closedpaw_descriptors::handover::take_over;
-use closedpaw_ledger::record::{Answer, Answered, Entry, Recovered, Started, Stopped};
+use closedpaw_ledger::record::{Answer, Answered, Entry, Started, Stopped};
 use closedpaw_protocol::ErrorCode;
 use ed25519_dalek::SigningKey;
 use headfile::HeadFile;
 use keys::Keys;
 use launcher::Launcher;
 use policy::InForce;
+use restart::Left;
 use state::State;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -74,6 +77,7 @@ struct Prepared {
     listener: OwnedFd,
     pulse: OwnedFd,
     boot: String,
+    left: Vec<Left>,
 }
 
 fn prepare(paths: &Paths) -> io::Result<Prepared> {
@@ -88,7 +92,8 @@ fn prepare(paths: &Paths) -> io::Result<Prepared> {
         io::Error::other("the policy has errors; closedpawd check shows them")
     })?;
     policy.warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
-    Ok(Prepared { key, policy, launcher, listener, pulse, boot })
+    let left = restart::left(&launcher)?;
+    Ok(Prepared { key, policy, launcher, listener, pulse, boot, left })
 }
 
 fn daemon_key(file: OwnedFd) -> io::Result<SigningKey> {
@@ -103,12 +108,12 @@ fn daemon_key(file: OwnedFd) -> io::Result<SigningKey> {
 fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let Prepared { key, policy, launcher, listener, pulse, boot } = prepared;
+        let Prepared { key, policy, launcher, listener, pulse, boot, left } = prepared;
         let (audit, torn) = Audit::open(&paths.audit(), key.clone())?;
         let launcher = Launcher::new(launcher)?;
         let (keys, problems) = Keys::load(&paths.etc().join("keys.d"));
         problems.iter().for_each(|problem| tracing::error!("keys: {problem}"));
-        note_start(&audit, &policy, &boot, torn);
+        note_start(&audit, &policy, &boot);
         tracing::info!(
             "judge: uid {}, no capability, {} system calls, reads {}, writes {} and {}; {} rules, policy {}",
             nix::unistd::getuid(),
@@ -120,6 +125,7 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
             policy.revision.short(),
         );
         let state = State::new(paths.clone(), key, policy, keys, audit, launcher);
+        restart::take_back(&state, left, torn);
         let listener = StdListener::from(listener);
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
@@ -133,16 +139,13 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
     })
 }
 
-fn note_start(audit: &Audit, policy: &InForce, boot: &str, torn: u64) {
+fn note_start(audit: &Audit, policy: &InForce, boot: &str) {
     let started = Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: boot.trim().to_owned(),
         policy: policy.revision.0,
     };
     audit.note(Started::KIND, started.fields());
-    if torn > 0 {
-        audit.note(Recovered::KIND, Recovered { torn_bytes: torn, ..Recovered::default() }.fields());
-    }
 }
 
 /// Accepts, reloads, ticks; ends when the launcher goes or says so.

@@ -3,6 +3,8 @@
 
 use super::clock;
 use super::launcher::Launcher;
+use super::memory::Memory;
+use super::restart::Left;
 use crate::verbs::{Limits, Verb};
 use closedpaw_descriptors::Packets;
 use closedpaw_protocol::message::Stage;
@@ -34,6 +36,9 @@ pub(super) struct Sandbox {
     pub(super) merged: Option<OwnedFd>,
     phase: watch::Sender<Phase>,
     relay: OnceCell<Packets>,
+    /// What outlives the judge, from the relay's start on, and what is to be written to it until then.
+    memory: OnceCell<Memory>,
+    unwritten: RefCell<Vec<u8>>,
     works: RefCell<BTreeMap<u64, oneshot::Sender<Option<Ended>>>>,
     next: Cell<u64>,
 }
@@ -74,11 +79,53 @@ impl Sandbox {
             merged,
             phase: watch::Sender::new(Phase::Starting),
             relay: OnceCell::new(),
+            memory: OnceCell::new(),
+            unwritten: RefCell::default(),
             works: RefCell::default(),
             next: Cell::new(0),
         });
         tokio::task::spawn_local(Rc::clone(&sandbox).live(Rc::clone(launcher), plan));
         Ok(sandbox)
+    }
+
+    /// One that an earlier judge has left, with the work that was running in it.
+    pub(super) fn take_back(
+        launcher: &Rc<Launcher>,
+        left: Left,
+        (isolation, since, next): (Tier, u64, u64),
+    ) -> Result<Rc<Self>, ErrorCode> {
+        let Left { id, control, memory, merged } = left;
+        let phase = if memory.has_passed_gate() { Phase::Ready } else { Phase::Starting };
+        let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
+        let sandbox = Rc::new(Self {
+            id,
+            isolation,
+            since,
+            merged,
+            phase: watch::Sender::new(phase),
+            relay: OnceCell::from(control),
+            memory: OnceCell::from(memory),
+            unwritten: RefCell::default(),
+            works: RefCell::default(),
+            next: Cell::new(next),
+        });
+        tokio::task::spawn_local(Rc::clone(&sandbox).live_on(Rc::clone(launcher)));
+        Ok(sandbox)
+    }
+
+    /// Writes what a later judge has to know.
+    pub(super) fn remember(&self, state: Vec<u8>) {
+        match self.memory.get() {
+            Some(memory) => {
+                if let Err(error) = memory.write(&state) {
+                    tracing::warn!(
+                        "judge: sandbox {}: not remembered over a restart: {error}",
+                        self.id.short()
+                    );
+                }
+            }
+            None => drop(self.unwritten.replace(state)),
+        }
     }
 
     /// The whole life of a sandbox: start, gate, records, end.
@@ -89,9 +136,12 @@ impl Sandbox {
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
         let served = async {
-            let control = relayed.await?.into_iter().next().ok_or(ErrorCode::Internal)?;
+            let [control, memory] =
+                <[OwnedFd; 2]>::try_from(relayed.await?).map_err(|_| ErrorCode::Internal)?;
             let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
             let control = self.relay.get_or_init(|| control);
+            self.memory.get_or_init(|| Memory::new(memory));
+            self.remember(self.unwritten.take());
             self.serve(control).await
         };
         let failed = async {
@@ -109,6 +159,22 @@ impl Sandbox {
             },
             () = self.killed() => ErrorCode::SandboxGone.into(),
         };
+        self.end(over, &launcher).await;
+    }
+
+    /// The rest of a life that began under another judge.
+    async fn live_on(self: Rc<Self>, launcher: Rc<Launcher>) {
+        let over = match self.relay.get() {
+            Some(control) => tokio::select! {
+                served = self.serve(control) => served.unwrap_or_else(Refusal::from),
+                () = self.killed() => ErrorCode::SandboxGone.into(),
+            },
+            None => ErrorCode::SandboxGone.into(),
+        };
+        self.end(over, &launcher).await;
+    }
+
+    async fn end(&self, over: Refusal, launcher: &Launcher) {
         self.phase.send_replace(Phase::Over(over));
         self.works.take().into_values().for_each(|tell| {
             // Who waited may have gone.
@@ -136,6 +202,9 @@ impl Sandbox {
                     if !lacking.is_empty() {
                         let detail = format!("found from inside to be missing: {}", lacking.join(", "));
                         return Ok(Refusal::because(ErrorCode::GateFailed, detail));
+                    }
+                    if let Some(Err(error)) = self.memory.get().map(Memory::passed_gate) {
+                        tracing::warn!("judge: sandbox {}: {error}", self.id.short());
                     }
                     self.phase.send_if_modified(|phase| {
                         let starting = *phase == Phase::Starting;
@@ -173,23 +242,38 @@ impl Sandbox {
         }
     }
 
+    /// The number of the next piece of work, which is spent by being asked for.
+    pub(super) fn number(&self) -> u64 {
+        self.next.replace(self.next.get() + 1)
+    }
+
+    /// The number that the next piece of work will have.
+    pub(super) fn next(&self) -> u64 {
+        self.next.get()
+    }
+
     /// Gives the relay a piece of work with its descriptors; its end comes on the receiver.
     pub(super) async fn grant(
         &self,
-        make: impl FnOnce(u64) -> Grant,
+        grant: Grant,
         descriptors: &[OwnedFd],
-    ) -> Result<(u64, oneshot::Receiver<Option<Ended>>), Refusal> {
+    ) -> Result<oneshot::Receiver<Option<Ended>>, Refusal> {
         self.ready().await?;
         let relay = self.relay.get().ok_or(ErrorCode::SandboxGone)?;
-        let work = self.next.replace(self.next.get() + 1);
-        let (tell, ended) = oneshot::channel();
-        self.works.borrow_mut().insert(work, tell);
+        let ended = self.expect(grant.work);
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        if relay.send(&make(work).to_bytes(), &descriptors).await.is_err() {
-            self.works.borrow_mut().remove(&work);
+        if relay.send(&grant.to_bytes(), &descriptors).await.is_err() {
+            self.works.borrow_mut().remove(&grant.work);
             return Err(ErrorCode::SandboxGone.into());
         }
-        Ok((work, ended))
+        Ok(ended)
+    }
+
+    /// The end of a piece of work that the relay has or is about to get.
+    pub(super) fn expect(&self, work: u64) -> oneshot::Receiver<Option<Ended>> {
+        let (tell, ended) = oneshot::channel();
+        self.works.borrow_mut().insert(work, tell);
+        ended
     }
 
     /// Ends it; the launcher does the rest in the background.

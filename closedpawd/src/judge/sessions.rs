@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::sandboxes::Sandbox;
+use closedpaw_protocol::codec;
+use closedpaw_protocol::kept::{Kept, KeptWork};
 use closedpaw_protocol::sign::Verifier;
 use closedpaw_protocol::{KeyId, Label, SandboxId, SessionId, Source, SourceKind, Tier};
 use std::cell::{Cell, RefCell};
@@ -23,11 +25,15 @@ pub(super) struct Session {
     pub(super) isolation: Tier,
     pub(super) expires: u64,
     pub(super) sandbox: Rc<Sandbox>,
-    /// The console's connection; the session ends with it.
-    pub(super) console: u64,
+    /// The console's connection; the session ends with it. After a restart there is none until the console is back.
+    pub(super) console: Cell<Option<u64>>,
+    /// Until when a session without a console waits for it, in unix seconds.
+    pub(super) waits: u64,
     /// The one connection on which the agent key speaks, from its first word on.
     pub(super) connection: Cell<Option<u64>>,
     pub(super) label: RefCell<Label>,
+    /// What runs, by its number.
+    pub(super) works: RefCell<BTreeMap<u64, KeptWork>>,
 }
 
 impl Session {
@@ -37,6 +43,28 @@ impl Session {
         let workspace = || Source { kind: SourceKind::Workspace, name: name.clone() };
         let untrusted = (!self.trusted).then(workspace);
         Label::new(untrusted, [workspace()])
+    }
+
+    /// Leaves what a later judge has to know of this session.
+    pub(super) fn remember(&self) {
+        let kept = Kept {
+            session: self.id,
+            uid: self.uid,
+            agent: self.agent,
+            workspace: self.workspace.clone(),
+            trusted: self.trusted,
+            profile: self.profile.clone(),
+            isolation: self.isolation,
+            expires: self.expires,
+            since: self.sandbox.since,
+            label: self.label.borrow().clone(),
+            next: self.sandbox.next(),
+            works: self.works.borrow().iter().map(|(number, work)| (*number, work.clone())).collect(),
+        };
+        match codec::encode(&kept) {
+            Some(state) => self.sandbox.remember(state),
+            None => tracing::warn!("judge: a session's label is too long to be kept over a restart"),
+        }
     }
 }
 
@@ -72,9 +100,10 @@ impl Sessions {
     /// The sessions for which it is over: their console was on this connection, or their time has come. An agent that
     /// went leaves its session to the console, which may still want to look at what it changed; nobody else can speak in it.
     pub(super) fn ending(&self, connection: Option<u64>, now: u64) -> Vec<SessionId> {
-        let over = |session: &&Rc<Session>| match connection {
-            Some(gone) => session.console == gone,
-            None => now >= session.expires,
+        let over = |session: &&Rc<Session>| match (connection, session.console.get()) {
+            (Some(gone), console) => console == Some(gone),
+            (None, None) => now >= session.expires.min(session.waits),
+            (None, Some(_)) => now >= session.expires,
         };
         self.0.values().filter(over).map(|session| session.id).collect()
     }

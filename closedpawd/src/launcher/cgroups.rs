@@ -3,6 +3,7 @@
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use rustix::process::Pid;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,19 @@ pub(super) fn path(sandbox: &Path) -> PathBuf {
     } else {
         Path::new("/closedpaw").join(name)
     }
+}
+
+/// Puts a relay beside the sandboxes' cgroups, not into its own sandbox's, where it would share its limits, and not into the
+/// daemon's, whose processes end with it.
+pub(super) fn take_in_relay(relay: Pid) -> io::Result<()> {
+    if is_delegated(Path::new(MOUNT)) {
+        let relays = Path::new(MOUNT).join("relays");
+        if !relays.is_dir() {
+            fs::create_dir(&relays)?;
+        }
+        fs::write(relays.join("cgroup.procs"), relay.as_raw_nonzero().to_string())?;
+    }
+    Ok(())
 }
 
 /// Whether systemd has put its mark on a cgroup that it leaves to others.

@@ -2,14 +2,17 @@
 #![forbid(unsafe_code)]
 
 use super::setup::SetupError;
+use super::store::Parts;
 use super::sys;
 use crate::accounts::Account;
 use crate::paths::Paths;
 use crate::pulse::Pulse;
-use closedpaw_descriptors::{handover, packet_pair};
+use crate::verbs::Left;
+use closedpaw_descriptors::{frames, handover, packet_pair};
+use closedpaw_protocol::SandboxId;
 use std::fs::File;
 use std::io::{self, PipeReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -27,6 +30,7 @@ pub(super) fn start(
     account: Account,
     listener: OwnedFd,
     key: File,
+    left: &[(SandboxId, Parts)],
 ) -> Result<Judge, SetupError> {
     let failed = |error: io::Error| SetupError::make("starting the judge", error);
     let (socket, theirs) = packet_pair().map_err(failed)?;
@@ -41,11 +45,22 @@ pub(super) fn start(
     handover::die_with_parent(&mut command);
     let process = command.spawn().map_err(failed)?;
     drop(command);
+    tell_of(&socket, left).map_err(failed)?;
     let mut judge = Judge { socket, process, pulse };
     match judge.heard() {
         Ok(Some(Pulse::Ready)) => Ok(judge),
         Ok(_) | Err(_) => Err(SetupError::Judge),
     }
+}
+
+/// Hands over what an earlier daemon has left, before anything else is said.
+fn tell_of(socket: &OwnedFd, left: &[(SandboxId, Parts)]) -> io::Result<()> {
+    for (id, parts) in left {
+        let parts = [&parts.control, &parts.memory, &parts.merged];
+        let descriptors: Vec<_> = parts.into_iter().flatten().map(AsFd::as_fd).collect();
+        frames::send_packet(socket, &Left(Some(*id)).to_bytes(), &descriptors)?;
+    }
+    frames::send_packet(socket, &Left(None).to_bytes(), &[])
 }
 
 impl Judge {

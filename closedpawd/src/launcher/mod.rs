@@ -17,6 +17,7 @@ mod schedule;
 mod selinux;
 mod serve;
 mod setup;
+mod store;
 mod sys;
 mod tidy;
 
@@ -48,14 +49,15 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     cgroups::narrow().map_err(|error| SetupError::make("the cgroup of the sandboxes", error))?;
     setup::folders(paths, account)?;
     let key = setup::daemon_key(paths, account)?;
-    let socket = setup::socket(paths, account)?;
+    let inherited =
+        store::inherit().map_err(|error| SetupError::make("descriptors of the manager's", error))?;
+    let socket = setup::socket(paths, account, inherited.listener)?;
     let programs = setup::Programs::find()?;
-    // An earlier launcher's; their mounts went with its mount table.
-    tidy::root_filesystems(&paths.run(), &[]);
     // Children start with an empty mask again; see `sys`.
     serve::heard().thread_block().map_err(|error| SetupError::make("blocking signals", error))?;
     orphans::adopt().map_err(|error| SetupError::make("PR_SET_CHILD_SUBREAPER", error))?;
-    let judge = judge::start(paths, account, socket, key)?;
+    let (sandboxes, left) = serve::take_back(paths, inherited.sandboxes);
+    let judge = judge::start(paths, account, socket, key, &left)?;
     let held = privileges::drop_to_needed()?;
     let runtime = pin::Pin::load(paths);
     let limits = cgroups::available();
@@ -70,5 +72,5 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
             "no SELinux domains here"
         },
     );
-    Ok(serve::Launcher::new(paths.clone(), programs, judge, selinux))
+    Ok(serve::Launcher::new(paths.clone(), programs, judge, selinux, sandboxes))
 }

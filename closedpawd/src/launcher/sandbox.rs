@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::layer::Layer;
+use super::store::{Parts, Store};
 use closedpaw_protocol::SandboxId;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -29,16 +31,86 @@ pub(super) struct Sandbox {
     pub(super) rootfs: Option<PathBuf>,
     /// The relay's ends of the channel, from the runtime's start to the relay's.
     pub(super) channel: Option<(OwnedFd, OwnedFd)>,
-    pub(super) relay: Option<Child>,
+    relay: Option<OwnedFd>,
     process: Option<OwnedFd>,
+    /// Copies of what the judge was given of it, until the store has them.
+    pub(super) lent: Parts,
+    /// Whether the store has what it lives on.
+    stored: bool,
 }
+
+/// Where a later launcher finds the slot and the root filesystem, as links in the sandbox's folder.
+const NOTES: [&str; 2] = ["slot", "root"];
 
 impl Sandbox {
     pub(super) fn new(run: &Path, id: SandboxId, slot: u32) -> io::Result<Self> {
         let folder = run.join("sandboxes").join(id.to_string());
         fs::create_dir(&folder)?;
         fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
-        Ok(Self { folder, slot, layer: None, rootfs: None, channel: None, relay: None, process: None })
+        Ok(Self::in_folder(folder, slot))
+    }
+
+    fn in_folder(folder: PathBuf, slot: u32) -> Self {
+        let (lent, stored) = (Parts::default(), false);
+        Self {
+            folder,
+            slot,
+            layer: None,
+            rootfs: None,
+            channel: None,
+            relay: None,
+            process: None,
+            lent,
+            stored,
+        }
+    }
+
+    /// One that an earlier launcher has started, and the parts that are the judge's. Nothing if there is not all of it.
+    pub(super) fn take_back(run: &Path, id: SandboxId, mut parts: Parts) -> Option<(Self, Parts)> {
+        let folder = run.join("sandboxes").join(id.to_string());
+        let [slot, rootfs] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
+        let slot = slot?.to_str()?.parse().ok().filter(|slot| (*slot as usize) < MOST)?;
+        if !parts.whole() {
+            return None;
+        }
+        let mut sandbox = Self::in_folder(folder, slot);
+        (sandbox.rootfs, sandbox.stored) = (rootfs, true);
+        (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
+        Some((sandbox, parts))
+    }
+
+    /// Gives the store what it lives on, as soon as there is all of it.
+    pub(super) fn store(&mut self, id: SandboxId, store: Store) -> io::Result<()> {
+        let Some((relay, process)) = self.relay.as_ref().zip(self.process.as_ref()) else { return Ok(()) };
+        if self.stored || !store.is_there() {
+            return Ok(());
+        }
+        let mut parts = std::mem::take(&mut self.lent);
+        (parts.relay, parts.process) = (Some(relay.try_clone()?), Some(process.try_clone()?));
+        let targets = [PathBuf::from(self.slot.to_string()), self.rootfs.clone().unwrap_or_default()];
+        for (note, target) in NOTES.into_iter().zip(targets) {
+            std::os::unix::fs::symlink(target, self.folder.join(note))?;
+        }
+        store.keep(id, &mut parts)?;
+        self.stored = true;
+        Ok(())
+    }
+
+    /// Leaves it to whoever comes next, if there is somebody to keep it meanwhile.
+    pub(super) fn leave(self) -> Result<(), Box<Self>> {
+        if !self.stored {
+            return Err(Box::new(self));
+        }
+        // Nothing of it may be undone; descriptors close with the process, which ends now.
+        std::mem::forget(self);
+        Ok(())
+    }
+
+    /// Takes note of the relay's process.
+    pub(super) fn relayed_by(&mut self, relay: &Child) -> io::Result<Pid> {
+        let pid = i32::try_from(relay.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+        self.relay = Some(pidfd_open(pid, PidfdFlags::empty())?);
+        Ok(pid)
     }
 
     /// The uid that is root inside.
@@ -72,11 +144,18 @@ impl Sandbox {
         // Each may have ended by itself.
         let _ = self.signal(Signal::KILL);
         self.channel = None;
-        if let Some(mut relay) = self.relay.take() {
-            let _ = relay.kill();
-            let _ = relay.wait();
+        self.lent = Parts::default();
+        if let Some(relay) = self.relay.take() {
+            let _ = pidfd_send_signal(&relay, Signal::KILL);
+            gone(&relay);
         }
     }
+}
+
+/// Waits until a process that was killed has ended. It may be the child of an earlier launcher's parent by now.
+fn gone(process: &OwnedFd) {
+    let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    while poll(&mut watched, PollTimeout::NONE) == Err(nix::errno::Errno::EINTR) {}
 }
 
 impl Drop for Sandbox {

@@ -8,16 +8,18 @@ use super::pin::Pin;
 use super::sandbox::{MOST, Sandbox};
 use super::selinux::SeLinux;
 use super::setup::Programs;
+use super::store::{Parts, Store};
 use super::{cgroups, manager, orphans, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
-use crate::verbs::{Answer, Limits, ORDER, Verb};
+use crate::verbs::{Answer, Limits, MEMORY, ORDER, Verb};
 use closedpaw_confine::domain;
 use closedpaw_descriptors::{frames, handover, packet_pair};
 use closedpaw_protocol::{ErrorCode, SandboxId};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,6 +42,7 @@ pub(super) struct Launcher {
     jobs: Vec<Job>,
     going: BTreeMap<SandboxId, Sandbox>,
     selinux: Option<SeLinux>,
+    store: Store,
 }
 
 /// A run of the runtime's program that an answer waits for.
@@ -66,6 +69,25 @@ pub(super) fn heard() -> SigSet {
     mask
 }
 
+/// Finds the sandboxes that an earlier launcher has left: what this one holds of them, and what is the judge's.
+pub(super) fn take_back(
+    paths: &Paths,
+    inherited: BTreeMap<SandboxId, Parts>,
+) -> (BTreeMap<SandboxId, Sandbox>, Vec<(SandboxId, Parts)>) {
+    let (mut sandboxes, mut left) = (BTreeMap::new(), Vec::new());
+    for (id, parts) in inherited {
+        match Sandbox::take_back(&paths.run(), id, parts) {
+            Some((sandbox, parts)) => {
+                sandboxes.insert(id, sandbox);
+                left.push((id, parts));
+            }
+            // Its relay ends when nobody holds the other end of its socket.
+            None => Store::find().forget(id),
+        }
+    }
+    (sandboxes, left)
+}
+
 /// What woke the loop.
 enum Event {
     Order,
@@ -76,23 +98,31 @@ enum Event {
 }
 
 impl Launcher {
-    pub(super) fn new(paths: Paths, programs: Programs, judge: Judge, selinux: Option<SeLinux>) -> Self {
+    pub(super) fn new(
+        paths: Paths,
+        programs: Programs,
+        judge: Judge,
+        selinux: Option<SeLinux>,
+        sandboxes: BTreeMap<SandboxId, Sandbox>,
+    ) -> Self {
         let pin = Pin::load(&paths).ok();
         Self {
             paths,
             programs,
             judge,
             pin,
-            sandboxes: BTreeMap::new(),
+            sandboxes,
             jobs: Vec::new(),
             going: BTreeMap::new(),
             selinux,
+            store: Store::find(),
         }
     }
 
-    /// Serves until the judge ends or a signal says so; nothing that was started outlives it.
+    /// Serves until the judge ends or a signal says so. What the store has goes on; nothing else that was started does.
     pub(super) fn serve(mut self) -> ExitCode {
         self.remove_leftovers();
+        self.tidy();
         let code = match self.run() {
             Ok(code) => code,
             Err(error) => {
@@ -107,8 +137,10 @@ impl Launcher {
         code
     }
 
-    /// Nothing that was started, or was being started, outlives the launcher.
+    /// Nothing that was started, or was being started, outlives the launcher, but what the store keeps for the next one.
     fn take_down(&mut self) {
+        let left = std::mem::take(&mut self.sandboxes).into_iter();
+        self.sandboxes = left.filter_map(|(id, sandbox)| Some((id, *sandbox.leave().err()?))).collect();
         self.sandboxes.values_mut().for_each(Sandbox::kill);
         let jobs = std::mem::take(&mut self.jobs);
         self.finish(jobs.into_iter().map(|job| job.process).collect());
@@ -122,11 +154,13 @@ impl Launcher {
         self.delete_all(all.keys().map(ToString::to_string));
     }
 
-    /// What a launcher that was killed has left: bundles, and what the runtime remembers of them. Their processes have
-    /// ended with their relays, or do now.
+    /// What a launcher that was killed has left and nobody takes back: bundles, and what the runtime remembers of them.
+    /// Their processes have ended with their relays, or do now.
     fn remove_leftovers(&mut self) {
         let folder = self.paths.run().join("sandboxes");
-        let left: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().collect();
+        let taken_back: Vec<_> = self.sandboxes.values().map(|sandbox| sandbox.folder.clone()).collect();
+        let mut left: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().collect();
+        left.retain(|entry| !taken_back.contains(&entry.path()));
         self.delete_all(left.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()));
         for entry in left {
             if let Err(error) = fs::remove_dir_all(entry.path()) {
@@ -155,12 +189,10 @@ impl Launcher {
         }
     }
 
-    /// Waits for ended children but those that are waited for by name: `runs`, jobs, relays, the judge.
+    /// Waits for ended children but those that are waited for by name: `runs`, jobs, the judge.
     fn reap(&self, runs: &[Child]) {
-        let relays = self.sandboxes.values().chain(self.going.values());
-        let relays = relays.filter_map(|sandbox| sandbox.relay.as_ref());
         let jobs = self.jobs.iter().map(|job| &job.process);
-        let named = runs.iter().chain(jobs).chain(relays).chain([&self.judge.process]);
+        let named = runs.iter().chain(jobs).chain([&self.judge.process]);
         orphans::reap(&named.map(Child::id).collect::<Vec<_>>());
     }
 
@@ -252,9 +284,9 @@ impl Launcher {
             return Ok(false);
         };
         match self.obey(id, verb, descriptors) {
-            Ok(Done::Now(descriptor)) => self.answer(id, verb, Ok(()), descriptor)?,
+            Ok(Done::Now(descriptors)) => self.answer(id, verb, Ok(()), &descriptors)?,
             Ok(Done::Later) => {}
-            Err(code) => self.answer(id, verb, Err(code), None)?,
+            Err(code) => self.answer(id, verb, Err(code), &[])?,
         }
         Ok(true)
     }
@@ -269,11 +301,12 @@ impl Launcher {
                 let label = selinux.map_or_else(String::new, |selinux| selinux.mount_option(sandbox.slot));
                 let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes, &label)?;
                 sandbox.layer = Some(layer);
-                Ok(Done::Now(Some(merged)))
+                sandbox.lent.merged = Some(merged.try_clone().map_err(internal)?);
+                Ok(Done::Now(vec![merged]))
             }
             Verb::Unmount => {
                 self.known(id)?.layer = None;
-                Ok(Done::Now(None))
+                Ok(Done::Now(Vec::new()))
             }
             Verb::Start { uid, gid, limits, workspace } => {
                 let started = self.create(id, uid, gid, limits, workspace, verb);
@@ -282,7 +315,7 @@ impl Launcher {
                 }
                 started
             }
-            Verb::Relay => self.relay(id).map(|control| Done::Now(Some(control))),
+            Verb::Relay => self.relay(id).map(Done::Now),
             Verb::Signal { signal } => {
                 let signal = match i32::from(signal) {
                     libc::SIGKILL => Signal::KILL,
@@ -291,7 +324,7 @@ impl Launcher {
                     _ => return Err(ErrorCode::Malformed),
                 };
                 self.known(id)?.signal(signal).map_err(|_| ErrorCode::SandboxGone)?;
-                Ok(Done::Now(None))
+                Ok(Done::Now(Vec::new()))
             }
             Verb::Remove => self.remove(id, verb),
         }
@@ -348,9 +381,10 @@ impl Launcher {
         Ok(Done::Later)
     }
 
-    /// The relay, under its own uid, holding the control socket and the sandbox's two pipes.
-    fn relay(&mut self, id: SandboxId) -> Result<OwnedFd, ErrorCode> {
-        let (program, selinux) = (self.programs.relay.clone(), self.selinux.clone());
+    /// The relay, under its own uid, holding the control socket and the sandbox's two pipes. The other end of the socket and
+    /// a piece of memory that outlives the judge are the judge's.
+    fn relay(&mut self, id: SandboxId) -> Result<Vec<OwnedFd>, ErrorCode> {
+        let (program, selinux, store) = (self.programs.relay.clone(), self.selinux.clone(), self.store);
         let sandbox = self.known(id)?;
         let (to_sandbox, from_sandbox) = sandbox.channel.take().ok_or(ErrorCode::SandboxGone)?;
         let (ours, theirs) = packet_pair().map_err(internal)?;
@@ -362,13 +396,24 @@ impl Launcher {
         if let Some(selinux) = selinux {
             selinux.relay(&mut command, sandbox.slot);
         }
-        sandbox.relay = Some(command.spawn().map_err(internal)?);
-        Ok(ours)
+        let relay = command.spawn().map_err(internal)?;
+        drop(command);
+        let pid = sandbox.relayed_by(&relay).map_err(internal)?;
+        cgroups::take_in_relay(pid).map_err(internal)?;
+        let memory = memory().map_err(internal)?;
+        if store.is_there() {
+            let copies = ours.try_clone().and_then(|control| Ok((control, memory.try_clone()?)));
+            let (control, memory) = copies.map_err(internal)?;
+            (sandbox.lent.control, sandbox.lent.memory) = (Some(control), Some(memory));
+        }
+        sandbox.store(id, store).map_err(internal)?;
+        Ok(vec![ours, memory])
     }
 
     fn remove(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
         let mut sandbox = self.sandboxes.remove(&id).ok_or(ErrorCode::UnknownSandbox)?;
         sandbox.kill();
+        self.store.forget(id);
         self.going.insert(id, sandbox);
         if self.jobs.iter().any(|job| job.sandbox == id) {
             // It is still being started; it goes when that step has ended, and only then is there all of it to delete.
@@ -448,17 +493,19 @@ impl Launcher {
         match step {
             Step::Delete => {
                 self.going.remove(&sandbox);
-                self.answer(sandbox, verb, Ok(()), None)
+                self.answer(sandbox, verb, Ok(()), &[])
             }
             Step::Run if status.success() => {
                 let watched = self.known(sandbox).and_then(|sandbox| sandbox.watch().map_err(internal));
                 let watched = watched.map(|process| schedule::give_way(process.as_raw_nonzero().get()));
-                self.answer(sandbox, verb, watched, None)
+                let (id, store) = (sandbox, self.store);
+                let stored = self.known(id).and_then(|sandbox| sandbox.store(id, store).map_err(internal));
+                self.answer(id, verb, watched.and(stored), &[])
             }
             Step::Run => {
                 let log = self.paths.runtime_log();
                 tracing::error!("runsc run: {status}; see {}", log.display());
-                self.answer(sandbox, verb, Err(ErrorCode::SandboxFailed), None)
+                self.answer(sandbox, verb, Err(ErrorCode::SandboxFailed), &[])
             }
         }
     }
@@ -472,7 +519,7 @@ impl Launcher {
         }
         match self.delete(id, Verb::Remove) {
             Ok(_) => Ok(()),
-            Err(code) => self.answer(id, Verb::Remove, Err(code), None),
+            Err(code) => self.answer(id, Verb::Remove, Err(code), &[]),
         }
     }
 
@@ -481,20 +528,28 @@ impl Launcher {
         id: SandboxId,
         verb: Verb,
         result: Result<(), ErrorCode>,
-        descriptor: Option<OwnedFd>,
+        descriptors: &[OwnedFd],
     ) -> io::Result<()> {
         let answer = Answer::to(verb, id, result).to_bytes();
-        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         frames::send_packet(&self.judge.socket, &answer, &descriptors)
     }
 }
 
 /// Whether an order is already carried out.
 enum Done {
-    /// Yes, with a descriptor for the judge or none.
-    Now(Option<OwnedFd>),
+    /// Yes, with descriptors for the judge or none.
+    Now(Vec<OwnedFd>),
     /// When a job ends.
     Later,
+}
+
+/// Memory for what the judge remembers of a session: of one size, for good. Nothing of it is ever read here.
+fn memory() -> io::Result<OwnedFd> {
+    let memory = memfd_create("closedpaw-session", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&memory, MEMORY)?;
+    fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(memory)
 }
 
 /// A fault of the host's; the journal has it, the client gets a code.

@@ -4,7 +4,6 @@
 use crate::accounts::Account;
 use crate::paths::{PathError, Paths};
 use closedpaw_confine::floor;
-use closedpaw_descriptors::handover::take_over;
 use ed25519_dalek::SigningKey;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -165,8 +164,12 @@ fn write_new(path: &Path, content: &[u8], mode: u32, owner: Account) -> Result<(
 }
 
 /// The listening socket: systemd's, or one of our own that the group `closedpaw` may connect to.
-pub(super) fn socket(paths: &Paths, judge: Account) -> Result<OwnedFd, SetupError> {
-    if let Some(socket) = activated() {
+pub(super) fn socket(
+    paths: &Paths,
+    judge: Account,
+    activated: Option<OwnedFd>,
+) -> Result<OwnedFd, SetupError> {
+    if let Some(socket) = activated {
         return Ok(socket);
     }
     let path = paths.socket();
@@ -178,15 +181,6 @@ pub(super) fn socket(paths: &Paths, judge: Account) -> Result<OwnedFd, SetupErro
         Ok(OwnedFd::from(listener))
     };
     listen().map_err(|error: io::Error| SetupError::make(path.display().to_string(), error))
-}
-
-/// The socket that systemd listens on for us (sd_listen_fds(3)).
-fn activated() -> Option<OwnedFd> {
-    use libsystemd::activation::{IsType, receive_descriptors};
-    use std::os::fd::IntoRawFd;
-    let descriptors = receive_descriptors(true).ok()?;
-    let socket = descriptors.into_iter().find(IsType::is_unix)?;
-    take_over(socket.into_raw_fd()).ok()
 }
 
 /// The programs that are started by the launcher.

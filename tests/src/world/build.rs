@@ -1,6 +1,7 @@
 //! Making a world.
 #![forbid(unsafe_code)]
 
+use super::manager::Manager;
 use super::people::Person;
 use super::{BASE, World, closedpawctl, closedpawd, runsc};
 use std::fs;
@@ -19,6 +20,7 @@ pub struct Builder {
     started: bool,
     person_key: Option<String>,
     other_key: Option<String>,
+    managed: bool,
 }
 
 impl Default for Builder {
@@ -30,6 +32,7 @@ impl Default for Builder {
             started: true,
             person_key: Some("approver".to_owned()),
             other_key: None,
+            managed: false,
         }
     }
 }
@@ -71,6 +74,12 @@ impl Builder {
         self
     }
 
+    /// The daemon has a service manager that keeps descriptors for it.
+    pub fn managed(mut self) -> Self {
+        self.managed = true;
+        self
+    }
+
     /// Makes it, and starts the daemon unless told otherwise.
     pub fn build(self) -> World {
         let name = unique();
@@ -85,7 +94,8 @@ impl Builder {
         let socket = root.join("run/closedpaw/closedpawd.sock");
         let person = Person::settle("closedpaw-test", &work, &socket);
         let other = Person::settle("closedpaw-test2", &work, &socket);
-        let mut world = World { root, work, daemon: None, person, other };
+        let manager = self.managed.then(|| Manager::listening_in(&work));
+        let mut world = World { root, work, daemon: None, manager, person, other };
         for (person, role, name) in
             [(&world.person, &self.person_key, "person"), (&world.other, &self.other_key, "other")]
         {

@@ -10,12 +10,14 @@
 
 mod build;
 mod log;
+mod manager;
 mod people;
 mod processes;
 mod wait;
 
 pub use build::Builder;
 pub use log::{Records, word};
+pub use manager::Manager;
 pub use people::{Person, Ran, interrupt};
 pub use processes::{field, scheduling};
 pub use wait::{LONG, until};
@@ -63,6 +65,7 @@ pub struct World {
     root: PathBuf,
     work: PathBuf,
     daemon: Option<Child>,
+    manager: Option<Manager>,
     /// The person most tests act as: `closedpaw-test`, with an approver's key.
     pub person: Person,
     /// Somebody else on the same machine: `closedpaw-test2`; a key only with [`Builder::second_key`].
@@ -157,10 +160,17 @@ impl World {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
         fs::write(self.stray(), "root's").unwrap();
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(self.stray()).arg(closedpawd());
+        // Whoever starts it has something open of its own, or is a manager that names the daemon it hands something to.
+        let manager = self.manager.is_some();
+        let first = if manager { "export LISTEN_PID=$$" } else { "exec 9<\"$0\"" };
+        command.arg("-c").arg(format!("{first}; exec \"$@\"")).arg(self.stray()).arg(closedpawd());
         command.arg("--root").arg(&self.root).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        if let Some(manager) = &self.manager {
+            manager.prepare(&mut command);
+        }
         let mut daemon = command.spawn().unwrap();
+        drop(command);
         let answered = until("the daemon answers or ends", || {
             if let Some(status) = daemon.try_wait().unwrap() {
                 return Some(Err(status));
@@ -188,8 +198,16 @@ impl World {
         let told = Command::new("kill").arg(signal).arg(daemon.id().to_string()).status().unwrap();
         assert!(told.success());
         let status = until("the daemon ends", || daemon.try_wait().unwrap());
-        self.nothing_remains(&children);
+        // What a manager keeps goes on.
+        if self.manager.as_ref().is_none_or(|manager| manager.stored().is_empty()) {
+            self.nothing_remains(&children);
+        }
         status
+    }
+
+    /// The service manager, where the daemon has one.
+    pub fn manager(&self) -> &Manager {
+        self.manager.as_ref().expect("a managed world")
     }
 
     /// Ends it and starts it again.
@@ -326,6 +344,8 @@ impl Drop for World {
                 drop(daemon.kill());
                 drop(daemon.wait());
             }
+            // A manager lets go of what it keeps for a service that was stopped.
+            drop(self.manager.take());
             if !std::thread::panicking() {
                 assert!(ended, "the daemon does not end");
                 self.nothing_remains(&children);

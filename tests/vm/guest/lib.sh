@@ -80,7 +80,7 @@ sandboxes=/sys/fs/cgroup/closedpaw.slice/closedpaw-sandboxes.slice/closedpaw-san
 
 # The cgroups of sandboxes.
 sandbox_cgroups() {
-    find "$sandboxes" -mindepth 1 -maxdepth 1 -type d -not -name keeper
+    find "$sandboxes" -mindepth 1 -maxdepth 1 -type d -not -name keeper -not -name relays
 }
 
 no_sandbox() { [ -z "$(sandbox_cgroups)" ] && [ -z "$(ls /run/closedpaw/sandboxes)" ]; }

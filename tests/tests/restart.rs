@@ -1,0 +1,178 @@
+//! What goes on while the daemon is restarted or was killed, who may go on with it, and what does not.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use closedpaw_protocol::message::{Reply, Request, SandboxState};
+use closedpaw_protocol::stream::Exit;
+use closedpaw_protocol::{ErrorCode, Label};
+use closedpaw_tests::raw::{Raw, Session};
+use closedpaw_tests::rounds;
+use closedpaw_tests::world::{World, until};
+use serde_json::json;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::process::Stdio;
+
+/// `tee` says what it hears; the shipped rules ask for it.
+const TEE: &str = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\n";
+
+fn managed() -> World {
+    World::builder().second_key().managed().build()
+}
+
+fn sandboxes(world: &World) -> Vec<SandboxState> {
+    match world.raw().request(&world.person.key(), &Request::Sandboxes, &[]) {
+        Ok(Reply::Sandboxes(sandboxes)) => sandboxes,
+        other => panic!("no list: {other:?}"),
+    }
+}
+
+fn resume(raw: &mut Raw, key: &ed25519_dalek::SigningKey, session: &Session) -> Result<Reply, ErrorCode> {
+    raw.request(key, &Request::Resume { session: session.opened.session }, &[])
+        .map_err(|refusal| refusal.code)
+}
+
+/// Input, output and exit status of a command go on without a daemon, and how it ended is written down by the next one.
+#[test]
+fn a_command_goes_on_while_there_is_no_daemon() {
+    let mut world = managed();
+    world.write_policy("50-tee.toml", TEE);
+    for _ in 0..rounds() {
+        let mut command = world.person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
+        let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = client.stdin.take().unwrap();
+        let mut output = BufReader::new(client.stdout.take().unwrap());
+        let mut says = |word: &str| {
+            writeln!(input, "{word}").unwrap();
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            assert_eq!(line.trim_end(), word);
+        };
+        says("before");
+        let outcomes = world.records().of("outcome").len();
+        world.kill9();
+        says("without a daemon");
+        world.start();
+        says("after");
+        drop(input);
+        let status = until("it ends with its input", || client.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{}", world.daemon_log());
+        until("its outcome is written", || (world.records().of("outcome").len() > outcomes).then_some(()));
+        let records = world.records();
+        let outcome = records.of("outcome").last().cloned().unwrap();
+        assert_eq!((&outcome["outcome"], &outcome["exit"]), (&json!("exited"), &json!(0)));
+        assert_eq!(outcome["bytes_out"], json!("before\nwithout a daemon\nafter\n".len()));
+        assert_eq!(outcome["intent"], records.work().last().unwrap()["seq"], "it belongs to its intent");
+        assert_eq!(records.of("recovered").last().unwrap()["taken_back"], json!(1));
+        until("the store has nothing left of it", || world.manager().stored().is_empty().then_some(()));
+        world.verify_audit();
+    }
+}
+
+/// Rows P1, P5, P9: a session that was taken back is its own person's, once; it has read what it had read.
+#[test]
+fn only_its_own_person_is_the_console_again() {
+    let mut world = managed();
+    let mut session = Session::open(&world.person);
+    session.act(&session.opened.exec(&["true"]), None).unwrap().running().finish();
+    let before = sandboxes(&world);
+    assert_ne!(before[0].label, Label::default());
+    world.kill9();
+    world.start();
+    assert_eq!(sandboxes(&world), before);
+
+    let (mut console, mut stranger) = (world.raw(), world.other.raw());
+    assert_eq!(resume(&mut stranger, &world.other.key(), &session), Err(ErrorCode::UnknownSession));
+    // The person's key from somebody else's process, and the agent's own.
+    assert_eq!(resume(&mut stranger, &world.person.key(), &session), Err(ErrorCode::WrongUser));
+    let mut agent = world.raw();
+    assert_eq!(resume(&mut agent, &session.key, &session), Err(ErrorCode::KeyRole));
+    assert_eq!(resume(&mut console, &world.person.key(), &session), Ok(Reply::Done));
+    assert_eq!(resume(&mut world.raw(), &world.person.key(), &session), Err(ErrorCode::SessionBusy));
+
+    let action = session.opened.exec(&["echo", "on"]);
+    let (out, _, exit) = agent.act(&session.key, &action, None, None).unwrap().running().finish();
+    assert_eq!((out.as_slice(), exit), (b"on\n".as_slice(), Exit::Status(0)));
+    drop(console);
+    until("it ends with its console", || sandboxes(&world).is_empty().then_some(()));
+    world.verify_audit();
+}
+
+/// Nobody can be made to wait for ever: a session whose console does not come back ends, and its sandbox with it.
+#[test]
+fn a_session_whose_console_stays_away_ends() {
+    let mut world = managed();
+    let session = Session::open(&world.person);
+    until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
+    world.kill9();
+    drop(session);
+    world.start();
+    assert_eq!(sandboxes(&world).len(), 1);
+    until("it ends", || sandboxes(&world).is_empty().then_some(()));
+    until("its processes end", || world.sandbox_process().is_none().then_some(()));
+    assert_eq!(world.records().of("closed").last().unwrap()["reason"], json!("its time is over"));
+    world.verify_audit();
+}
+
+/// A sandbox that cannot be taken back whole is let go, and so ends; the daemon serves.
+#[test]
+fn half_a_sandbox_is_let_go() {
+    let mut world = managed();
+    for part in ["control", "memory", "process", "relay"] {
+        let session = Session::open(&world.person);
+        until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
+        world.kill9();
+        world.manager().stored().retain(|name, _| !name.ends_with(part));
+        world.start();
+        assert!(sandboxes(&world).is_empty(), "without its {part}");
+        drop(session);
+        until("what is left of it is let go", || world.manager().stored().is_empty().then_some(()));
+        until("its processes end", || world.sandbox_process().is_none().then_some(()));
+    }
+    assert!(world.records().of("recovered").is_empty());
+    assert_eq!(world.ctl(&["run", "-q", "--", "echo", "on"]).out, "on\n");
+    world.verify_audit();
+}
+
+/// So is one whose session nobody can read any more, and the log says so.
+#[test]
+fn a_session_that_is_not_remembered_ends() {
+    let mut world = managed();
+    let session = Session::open(&world.person);
+    until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
+    world.kill9();
+    for (name, part) in world.manager().stored().iter().filter(|(name, _)| name.ends_with("memory")) {
+        let memory = File::from(part.try_clone().unwrap());
+        let length = memory.metadata().unwrap().len();
+        memory.write_all_at(&vec![0x5a; usize::try_from(length).unwrap()], 0).expect(name);
+        // It cannot be made longer: what the daemon keeps of anybody has a bound.
+        assert!(memory.set_len(length + 1).is_err());
+    }
+    world.start();
+    until("it is removed", || world.manager().stored().is_empty().then_some(()));
+    until("its processes end", || world.sandbox_process().is_none().then_some(()));
+    let records = world.records();
+    assert_eq!(records.of("recovered").last().unwrap()["reaped"], json!(1));
+    drop(session);
+    world.verify_audit();
+}
+
+/// A manager that lets go of what it keeps, as for a service that is stopped, ends every sandbox.
+#[test]
+fn a_sandbox_ends_when_the_manager_lets_go() {
+    let mut world = managed();
+    let session = Session::open(&world.person);
+    until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
+    world.stop();
+    assert!(world.sandbox_process().is_some(), "it goes on as long as somebody keeps it");
+    world.manager().stored().clear();
+    until("its processes end", || world.sandbox_process().is_none().then_some(()));
+    drop(session);
+    world.start();
+    until("nothing is left of it", || {
+        let left = |folder: &str| std::fs::read_dir(world.run().join(folder)).unwrap().count();
+        (left("sandboxes") + left("runsc") == 0).then_some(())
+    });
+    world.verify_audit();
+}
