@@ -130,7 +130,7 @@ fn agent(descriptors: u8) -> ExitCode {
 fn report(failure: &Failure, json: bool) {
     if json {
         let error = serde_json::json!({"error": {"code": failure.code, "cause": failure.cause, "next": failure.next}});
-        screen::err(&format!("{error}\n"));
+        screen::err(&format!("{}\n", commands::escaped(&error.to_string())));
     } else {
         screen::err(&format!("closedpawctl: {}\n", screen::visible_lines(&failure.to_string())));
     }
