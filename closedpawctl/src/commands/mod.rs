@@ -10,6 +10,7 @@ pub mod policy;
 pub mod run;
 pub mod sandbox;
 pub mod status;
+pub mod watch;
 
 use crate::console::screen;
 use closedpaw_ledger::record::is_unsafe;
