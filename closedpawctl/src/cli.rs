@@ -48,7 +48,9 @@ enum Command {
     #[command(subcommand, after_help = "Example:\n  closedpawctl approvals list")]
     Approvals(commands::approvals::Word),
     /// Say each question as it comes, each decision, each stop; until it is ended.
-    #[command(after_help = "Example:\n  closedpawctl watch --notify")]
+    #[command(
+        after_help = "Example:\n  closedpawctl watch --notify\n\nIn the background, from now on and at every login:\n  systemctl --user enable --now closedpaw"
+    )]
     Watch(commands::watch::Watch),
     /// The audit log: read it, follow it, check it.
     #[command(subcommand, after_help = "Example:\n  closedpawctl audit verify")]
