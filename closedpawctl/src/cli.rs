@@ -47,6 +47,11 @@ enum Command {
     /// The open questions: list them, say yes or no.
     #[command(subcommand, after_help = "Example:\n  closedpawctl approvals list")]
     Approvals(commands::approvals::Word),
+    /// Say each question as it comes, each decision, each stop; until it is ended.
+    #[command(
+        after_help = "Example:\n  closedpawctl watch --notify\n\nIn the background, from now on and at every login:\n  systemctl --user enable --now closedpaw"
+    )]
+    Watch(commands::watch::Watch),
     /// The audit log: read it, follow it, check it.
     #[command(subcommand, after_help = "Example:\n  closedpawctl audit verify")]
     Audit(commands::audit::Word),
@@ -109,6 +114,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Ask(ask) => ask::run(ask, &daemon).await.map(|()| 0),
         Command::Run(run) => commands::run::run(run, &daemon).await,
         Command::Approvals(word) => commands::approvals::run(word, &daemon, json).await.map(|()| 0),
+        Command::Watch(watch) => commands::watch::run(&watch, &daemon, json).await.map(|()| 0),
         Command::Audit(word) => commands::audit::run(word, &daemon, json).await.map(|()| 0),
         Command::Sandbox(word) => commands::sandbox::run(word, &daemon, json).await.map(|()| 0),
         Command::Key(word) => commands::key::run(word, &daemon, json).await.map(|()| 0),
@@ -130,7 +136,7 @@ fn agent(descriptors: u8) -> ExitCode {
 fn report(failure: &Failure, json: bool) {
     if json {
         let error = serde_json::json!({"error": {"code": failure.code, "cause": failure.cause, "next": failure.next}});
-        screen::err(&format!("{error}\n"));
+        screen::err(&format!("{}\n", commands::escaped(&error.to_string())));
     } else {
         screen::err(&format!("closedpawctl: {}\n", screen::visible_lines(&failure.to_string())));
     }

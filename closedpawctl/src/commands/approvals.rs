@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{json, line};
-use crate::client::{Connection, Daemon};
+use crate::client::{Connection, Daemon, Unanswered};
 use crate::console::prompt;
 use crate::console::screen;
 use crate::console::session::Person;
@@ -43,31 +43,32 @@ pub async fn run(word: Word, daemon: &Daemon, as_json: bool) -> Result<(), Failu
     Ok(())
 }
 
-async fn questions(connection: &mut Connection) -> Result<Vec<Question>, Failure> {
+/// The open questions this person may answer.
+pub(super) async fn questions(connection: &mut Connection) -> Result<Vec<Question>, Unanswered> {
     match connection.request(&Request::Questions, &[]).await? {
         (Reply::Questions(questions), _) => Ok(questions),
-        _ => Err(Failure::lost("another answer than questions")),
+        _ => Err(Unanswered::Lost(Failure::lost("another answer than questions"))),
     }
+}
+
+/// What there is to a question, for programs.
+pub(super) fn fields(question: &Question) -> serde_json::Value {
+    json!({
+        "id": question.id.to_string(),
+        "digest": question.digest.to_string(),
+        "action": question.action.summary(),
+        "label": question.label.to_string(),
+        "workspace": question.workspace,
+        "rule": question.rule,
+        "why": question.why,
+        "uid": question.uid,
+        "until": question.until,
+    })
 }
 
 fn list(questions: &[Question], as_json: bool) {
     if as_json {
-        let all: Vec<_> = questions
-            .iter()
-            .map(|question| {
-                json!({
-                    "id": question.id.to_string(),
-                    "digest": question.digest.to_string(),
-                    "action": question.action.summary(),
-                    "label": question.label.to_string(),
-                    "workspace": question.workspace,
-                    "rule": question.rule,
-                    "why": question.why,
-                    "uid": question.uid,
-                    "until": question.until,
-                })
-            })
-            .collect();
+        let all: Vec<_> = questions.iter().map(fields).collect();
         return json(&json!(all));
     }
     if questions.is_empty() {
@@ -75,9 +76,8 @@ fn list(questions: &[Question], as_json: bool) {
     }
     for question in questions {
         line(&format!("id {}", question.id));
-        if let Some(text) = prompt::render(question) {
-            let shown: Vec<&str> = text.lines().filter(|line| !line.starts_with('└')).collect();
-            screen::out(&format!("{}\n", shown.join("\n")));
+        if let Some(block) = prompt::block(question) {
+            screen::out(&format!("{block}\n"));
         }
     }
 }
@@ -89,10 +89,9 @@ async fn answer(connection: &mut Connection, id: &str, granted: bool) -> Result<
         questions.iter().filter(|question| id.len() >= 4 && question.id.to_string().starts_with(id));
     let (Some(question), None) = (fitting.next(), fitting.next()) else { return Err(unknown()) };
     // What is signed is the digest of what is shown here, not the one the daemon names.
-    let shown = prompt::render(question).ok_or_else(unknown)?;
+    let shown = prompt::block(question).ok_or_else(unknown)?;
     let (_, digest) = question.action.seal().ok_or_else(unknown)?;
-    let without_choice: Vec<&str> = shown.lines().filter(|line| !line.starts_with('└')).collect();
-    screen::err(&format!("{}\n", without_choice.join("\n")));
+    screen::err(&format!("{shown}\n"));
     let answer = Answer { id: question.id, digest, revision: question.action.revision, granted };
     connection.answer(&answer).await?;
     line(if granted { "approved, once" } else { "denied" });

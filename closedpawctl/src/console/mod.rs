@@ -4,9 +4,12 @@
 pub mod ask;
 pub mod changes;
 pub mod child;
+pub mod desktop;
 pub mod embedded;
 pub mod endpoints;
 pub mod finish;
+pub mod manager;
+pub mod notices;
 pub mod prompt;
 pub mod screen;
 pub mod session;

@@ -57,6 +57,12 @@ pub fn render(question: &Question) -> Option<String> {
     Some(lines.join("\n"))
 }
 
+/// The question without its choices, for where it is not answered on the spot.
+pub fn block(question: &Question) -> Option<String> {
+    let text = render(question)?;
+    Some(text.rsplit_once('\n').map_or_else(String::new, |(block, _choices)| block.to_owned()))
+}
+
 /// Letters that look like others are pointed out; they are often right, and sometimes the whole attack.
 fn lookalikes(value: &str) -> Option<String> {
     let mut foreign: Vec<char> = value.chars().filter(|c| !c.is_ascii() && c.is_alphabetic()).collect();

@@ -145,10 +145,11 @@ impl Screen {
     }
 }
 
-/// Writes an answer to standard output. A reader that has gone is no error.
-pub fn out(text: &str) {
+/// Writes an answer to standard output. A reader that has gone is no error; that there is none any more is returned, for what
+/// would never end otherwise.
+pub fn out(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
 /// Writes bytes of a program that the person ran: as they are, but to a terminal only as visible text.
