@@ -79,6 +79,8 @@ pub enum ToConsole {
     Ready(KeyId),
     /// Asks for a connection to that endpoint of the list.
     Dial(u32),
+    /// Asks for another connection to the daemon, which has hung up.
+    DialDaemon,
     /// The model that was found.
     Model {
         /// Where.

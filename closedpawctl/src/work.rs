@@ -42,8 +42,30 @@ enum Asked {
     Again,
 }
 
+/// Asks until it runs or is refused; a question is waited for. Where the daemon goes meanwhile, `again` gives another connection.
+pub async fn insist<A>(
+    connection: &mut Connection,
+    seat: &mut Seat,
+    effect: &Effect,
+    sealed: Option<&OwnedFd>,
+    mut again: impl FnMut() -> A,
+) -> Result<Running, Unanswered>
+where
+    A: Future<Output = Result<Connection, Failure>>,
+{
+    loop {
+        if connection.is_lost() {
+            *connection = again().await.map_err(Unanswered::Lost)?;
+        }
+        match start(connection, seat, effect, sealed).await {
+            Err(Unanswered::Unasked(_)) => {}
+            other => return other,
+        }
+    }
+}
+
 /// Asks until it runs or is refused; a question is waited for.
-pub async fn start(
+async fn start(
     connection: &mut Connection,
     seat: &mut Seat,
     effect: &Effect,
@@ -96,7 +118,7 @@ async fn decided(
     id: ApprovalId,
 ) -> Result<Option<ApprovalId>, Unanswered> {
     loop {
-        match connection.event().await.map_err(Unanswered::Lost)? {
+        match connection.event().await.map_err(Unanswered::Unasked)? {
             Event::Decided { id: about, granted } if about == id => {
                 return if granted {
                     Ok(Some(id))

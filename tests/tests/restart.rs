@@ -7,12 +7,15 @@ use closedpaw_protocol::stream::Exit;
 use closedpaw_protocol::{ErrorCode, Label};
 use closedpaw_tests::raw::{Raw, Session};
 use closedpaw_tests::rounds;
+use closedpaw_tests::scripted::{Format, Say, Script, Server, Turn};
+use closedpaw_tests::terminal::{QUESTION, Terminal};
 use closedpaw_tests::world::{World, until};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::process::Stdio;
+use std::sync::{Mutex, mpsc};
 
 /// `tee` says what it hears; the shipped rules ask for it.
 const TEE: &str = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\n";
@@ -174,5 +177,58 @@ fn a_sandbox_ends_when_the_manager_lets_go() {
         let left = |folder: &str| std::fs::read_dir(world.run().join(folder)).unwrap().count();
         (left("sandboxes") + left("runsc") == 0).then_some(())
     });
+    world.verify_audit();
+}
+
+/// A conversation goes on: the console is its session's again, and the agent gets a connection for the one that was lost.
+#[test]
+fn a_conversation_goes_on_with_another_daemon() {
+    let mut world = managed();
+    let (asked, twice) = mpsc::channel();
+    let (restarted, go_on) = mpsc::channel::<()>();
+    let go_on = Mutex::new(go_on);
+    let echo = |word: &str| Say::call("run", json!({ "argv": ["echo", word] }));
+    let after = Say::with(move |_| {
+        asked.send(()).unwrap();
+        go_on.lock().unwrap().recv().unwrap();
+        Say::call("run", json!({ "argv": ["echo", "after"] }))
+    });
+    let turns: [Turn; 3] = [echo("before").into(), after.into(), Say::text("That is all.").into()];
+    let server = Server::start(Script::new(Format::OpenAi, turns)).unwrap();
+    let url = format!("http://127.0.0.1:{}", server.port());
+    let mut command = world.person.ctl_command(&["ask", "What do you say?", "--model-url", &url]);
+    let client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    twice.recv().unwrap();
+    world.kill9();
+    world.start();
+    restarted.send(()).unwrap();
+    let output = client.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("That is all."), "{out}\n{err}");
+    let records = world.records();
+    let sessions: Vec<_> = records.of("outcome").iter().map(|record| record["session"].clone()).collect();
+    assert!(sessions.len() == 2 && sessions[0] == sessions[1], "{sessions:?}");
+    assert_eq!(records.of("closed").last().unwrap()["reason"], json!("closed"));
+    world.verify_audit();
+}
+
+/// A question dies with the daemon, and so does the answer to it; what it was about is asked again (row P2).
+#[test]
+fn what_was_being_asked_is_asked_again() {
+    let mut world = managed();
+    world.person.write("file", b"");
+    let mut terminal = Terminal::start(world.person.ctl_command(&["run", "--", "touch", "made"]), false);
+    terminal.expect_in_turn(QUESTION);
+    world.kill9();
+    world.start();
+    terminal.write("y\n");
+    terminal.expect_in_turn("the daemon went before it heard the answer");
+    terminal.expect_in_turn(QUESTION);
+    terminal.write("y\n");
+    let shown = terminal.finish();
+    assert_eq!(shown.status.code(), Some(0), "{}", shown.seen);
+    assert!(shown.seen.contains("+ made"), "{}", shown.seen);
+    let records = world.records();
+    assert_eq!((records.of("asked").len(), records.of("answered").len()), (2, 1));
     world.verify_audit();
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::ports::{Failure as How, Hands, ToolResult};
-use super::process::Console;
+use super::process::{Console, Line};
 use super::tools::ToolCall;
 use crate::client::{Connection, Unanswered};
 use crate::link::{Seat, ToConsole};
@@ -23,12 +23,13 @@ pub struct Daemon {
     connection: Connection,
     seat: Seat,
     console: Console,
+    line: Line,
 }
 
 impl Daemon {
     /// On a connection on which the agent's key speaks.
-    pub fn new(connection: Connection, seat: Seat, console: Console) -> Self {
-        Self { connection, seat, console }
+    pub fn new(connection: Connection, seat: Seat, console: Console, line: Line) -> Self {
+        Self { connection, seat, console, line }
     }
 
     /// Ends the connection's use; the console closes the session when it has looked at what changed.
@@ -38,7 +39,8 @@ impl Daemon {
 
     async fn run(&mut self, effect: Effect, sealed: Option<OwnedFd>) -> Result<ToolResult, Unanswered> {
         let program = matches!(effect, Effect::Exec { .. });
-        let running = work::start(&mut self.connection, &mut self.seat, &effect, sealed.as_ref()).await?;
+        let Self { connection, seat, line, .. } = self;
+        let running = work::insist(connection, seat, &effect, sealed.as_ref(), || line.again()).await?;
         let (mut listening, feeding) = running.split();
         let mut kept = Vec::new();
         let exit = loop {
@@ -101,14 +103,18 @@ impl Hands for Daemon {
         match done {
             Ok(result) => result,
             Err(Unanswered::Refused(refusal)) => match refusal.code {
-                ErrorCode::Halted | ErrorCode::SessionEnded => ToolResult::Stopped,
+                // The last two: the daemon was started anew, and has not taken this session back.
+                ErrorCode::Halted
+                | ErrorCode::SessionEnded
+                | ErrorCode::UnknownKey
+                | ErrorCode::UnknownSession => ToolResult::Stopped,
                 ErrorCode::SandboxGone | ErrorCode::SandboxFailed | ErrorCode::GateFailed => {
                     self.console.say(ToConsole::Note(refusal.to_string()));
                     ToolResult::Lost
                 }
                 code => ToolResult::Denied { code: code.number() },
             },
-            Err(Unanswered::Lost(_)) => ToolResult::Lost,
+            Err(Unanswered::Lost(_) | Unanswered::Unasked(_)) => ToolResult::Lost,
         }
     }
 }

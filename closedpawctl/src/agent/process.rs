@@ -13,9 +13,11 @@ use crate::failure::Failure;
 use crate::link::{Job, Place, ToAgent, ToConsole, Undialled};
 use closedpaw_descriptors::frames::{FrameReader, FrameWriter, split};
 use closedpaw_protocol::codec;
+use ed25519_dalek::SigningKey;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use tokio::sync::mpsc;
+use std::rc::Rc;
+use tokio::sync::{Mutex, mpsc};
 
 /// The most bytes of text in one message to the console.
 const PIECE: usize = 16 * 1024;
@@ -56,7 +58,8 @@ async fn work(mut reader: FrameReader, daemon: Option<OwnedFd>, console: &Consol
     let ToAgent::Job(job) = codec::decode(&frame.body).map_err(Failure::lost)? else { return Err(gone()) };
     let Job { question, endpoints, session } = *job;
     let endpoints: Vec<Endpoint> = endpoints.into_iter().map(endpoint).collect();
-    let mut dial = Dialler { reader, console: console.clone() };
+    let dialler = Rc::new(Mutex::new(Dialler { reader, console: console.clone() }));
+    let mut dial = Rc::clone(&dialler);
     let mut voice = console.clone();
     let limits = Limits::default();
     let model = discover::find(&mut dial, &endpoints, &mut voice, &limits).await.map_err(no_model)?;
@@ -66,8 +69,9 @@ async fn work(mut reader: FrameReader, daemon: Option<OwnedFd>, console: &Consol
         embedded: model.embedded(),
     });
     let (Some(question), Some(seat), Some(socket)) = (question, session, daemon) else { return Ok(()) };
-    let connection = Connection::begin(socket, &Pinned { key: seat.daemon }, key).await?;
-    let mut hands = Daemon::new(connection, seat, console.clone());
+    let connection = Connection::begin(socket, &Pinned { key: seat.daemon }, key.clone()).await?;
+    let line = Line { dialler, key, daemon: Pinned { key: seat.daemon } };
+    let mut hands = Daemon::new(connection, seat, console.clone(), line);
     let mut conversation = Conversation::new(model, random()?, limits);
     let answer = conversation.ask(&question, &mut dial, &mut hands, &mut voice).await.map_err(no_answer)?;
     hands.close().await;
@@ -198,15 +202,37 @@ struct Dialler {
     console: Console,
 }
 
-impl Dial for Dialler {
+impl Dial for Rc<Mutex<Dialler>> {
     async fn dial(&mut self, endpoint: usize) -> Result<BoxStream, DialError> {
         let number = u32::try_from(endpoint).map_err(|_| DialError::NotAllowed)?;
-        self.console.say(ToConsole::Dial(number));
+        let stream = self.lock().await.ask(ToConsole::Dial(number)).await?;
+        stream_of(stream).map_err(|_| DialError::Unreachable)
+    }
+}
+
+/// The way to the daemon after it has hung up.
+pub struct Line {
+    dialler: Rc<Mutex<Dialler>>,
+    key: SigningKey,
+    daemon: Pinned,
+}
+
+impl Line {
+    /// Another connection, on which the same key speaks.
+    pub async fn again(&self) -> Result<Connection, Failure> {
+        let socket = self.dialler.lock().await.ask(ToConsole::DialDaemon).await;
+        let socket = socket.map_err(|_| Failure::lost("the console cannot reach it either"))?;
+        Connection::begin(socket, &self.daemon, self.key.clone()).await
+    }
+}
+
+impl Dialler {
+    async fn ask(&mut self, wish: ToConsole) -> Result<OwnedFd, DialError> {
+        self.console.say(wish);
         let frame = self.reader.read().await.ok().flatten().ok_or(DialError::ConsoleGone)?;
         match codec::decode(&frame.body) {
             Ok(ToAgent::Dialled(Ok(()))) => {
-                let stream = frame.descriptors.into_iter().next().ok_or(DialError::ConsoleGone)?;
-                stream_of(stream).map_err(|_| DialError::Unreachable)
+                frame.descriptors.into_iter().next().ok_or(DialError::ConsoleGone)
             }
             Ok(ToAgent::Dialled(Err(why))) => Err(match why {
                 Undialled::Refused => DialError::Refused,

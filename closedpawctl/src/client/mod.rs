@@ -30,13 +30,15 @@ pub enum Unanswered {
     Refused(Refusal),
     /// The connection is of no more use.
     Lost(Failure),
+    /// Nor is it, and a question that was open on it is gone: nothing was done.
+    Unasked(Failure),
 }
 
 impl From<Unanswered> for Failure {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
             Unanswered::Refused(refusal) => refusal.into(),
-            Unanswered::Lost(failure) => failure,
+            Unanswered::Lost(failure) | Unanswered::Unasked(failure) => failure,
         }
     }
 }

@@ -110,7 +110,9 @@ async fn look(endpoint: &Endpoint) -> Result<String, Failure> {
                 Ok(descriptor) => agent.tell(&ToAgent::Dialled(Ok(())), Some(&descriptor)).await,
                 Err(why) => agent.tell(&ToAgent::Dialled(Err(why)), None).await,
             },
-            ToConsole::Dial(_) => agent.tell(&ToAgent::Dialled(Err(Undialled::NotAllowed)), None).await,
+            ToConsole::Dial(_) | ToConsole::DialDaemon => {
+                agent.tell(&ToAgent::Dialled(Err(Undialled::NotAllowed)), None).await;
+            }
             ToConsole::Model { name: found, .. } => name = found,
             ToConsole::Done => return Ok(name),
             ToConsole::Failed { cause, next, exit, .. } => {

@@ -44,7 +44,7 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
     let mut control = person.connect().await?;
     let session = session::open(&mut control, &person, &run.choice, key_id(&agent)).await?;
     let mut events = watch(&person).await?;
-    let mut connection = Connection::begin(daemon.dial()?, &person.pinned, agent).await?;
+    let mut connection = Connection::begin(daemon.dial()?, &person.pinned, agent.clone()).await?;
     let live = !io::stdin().is_terminal();
     let effect = Effect::Exec {
         argv: run.argv,
@@ -55,7 +55,8 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
     let fed = matches!(&effect, Effect::Exec { stdin: Stdin::Live, .. });
     let mut seat = session.seat.clone();
     let work = async {
-        let running = work::start(&mut connection, &mut seat, &effect, None).await?;
+        let again = || async { Connection::begin(daemon.dial()?, &person.pinned, agent.clone()).await };
+        let running = work::insist(&mut connection, &mut seat, &effect, None, again).await?;
         let (listening, feeding) = running.split();
         Ok::<Exit, Failure>(carry(listening, feeding, fed).await)
     };
@@ -71,11 +72,7 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
         stopped = asked => stopped,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     };
-    if control.is_lost()
-        && let Ok((again, _)) = rejoin(&person, session.seat.session).await
-    {
-        control = again;
-    }
+    control = session::still(control, &person, session.seat.session).await;
     if !run.quiet && result.is_ok() {
         finish::changed(&mut control, &session, &mut Screen::new()).await;
     }

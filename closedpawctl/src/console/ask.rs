@@ -7,7 +7,7 @@ use super::finish;
 use super::prompt::{self, Said};
 use super::screen::{Screen, visible};
 use super::session::{self, Choice, Person, Session};
-use crate::client::{Connection, Daemon};
+use crate::client::{Connection, Daemon, Unanswered};
 use crate::failure::Failure;
 use crate::link::{Job, ToAgent, ToConsole, Undialled};
 use closedpaw_protocol::KeyId;
@@ -51,21 +51,29 @@ pub async fn run(ask: Ask, daemon: &Daemon) -> Result<(), Failure> {
     let mut agent = Agent::start(Some(daemon.dial()?))?;
     let key = ready(&mut agent).await?;
     let session = session::open(&mut control, &person, &ask.choice, key).await?;
-    let watch = watch(&person).await?;
+    let events = watch(&person).await?;
     let job = Job {
         question: Some(ask.question),
         endpoints: endpoints.iter().map(Endpoint::place).collect(),
         session: Some(session.seat.clone()),
     };
     agent.tell(&ToAgent::Job(Box::new(job)), None).await;
-    let mut conversation =
-        Conversation { screen: &mut screen, control: &mut control, endpoints, session: &session };
+    let mut conversation = Conversation {
+        screen: &mut screen,
+        control: &mut control,
+        person: &person,
+        endpoints,
+        session: &session,
+        events,
+        owed: false,
+    };
     let result = tokio::select! {
-        result = conversation.attend(&mut agent, watch) => result,
+        result = conversation.attend(&mut agent) => result,
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     };
     // The agent first: whatever it still wanted, nobody does it any more.
     drop(agent);
+    control = session::still(control, &person, session.seat.session).await;
     screen.rest();
     screen.passage_end();
     if !matches!(&result, Err(failure) if failure.exit == 130) {
@@ -105,16 +113,16 @@ pub async fn watch(person: &Person) -> Result<mpsc::UnboundedReceiver<Event>, Fa
 struct Conversation<'a> {
     screen: &'a mut Screen,
     control: &'a mut Connection,
+    person: &'a Person,
     endpoints: Vec<Endpoint>,
     session: &'a Session,
+    events: mpsc::UnboundedReceiver<Event>,
+    /// The agent may have another connection to the daemon, because the one it had went with the daemon.
+    owed: bool,
 }
 
 impl Conversation<'_> {
-    async fn attend(
-        &mut self,
-        agent: &mut Agent,
-        mut events: mpsc::UnboundedReceiver<Event>,
-    ) -> Result<(), Failure> {
+    async fn attend(&mut self, agent: &mut Agent) -> Result<(), Failure> {
         if !self.session.missing.is_empty() {
             self.screen.note(&format!("limits this host cannot give: {}", self.session.missing.join(", ")));
         }
@@ -128,12 +136,16 @@ impl Conversation<'_> {
                         return Err(Failure::new("no-answer", exit, cause, next));
                     }
                     Some(ToConsole::Dial(number)) => self.dial(number, agent).await,
+                    Some(ToConsole::DialDaemon) => self.dial_daemon(agent).await?,
                     Some(message) => self.show(message),
                     None => {
                         return Err(Failure::new("agent", 70, "the agent ended without an answer", "closedpawctl doctor"));
                     }
                 },
-                Some(event) = events.recv() => self.event(event).await?,
+                event = self.events.recv() => match event {
+                    Some(event) => self.event(event).await?,
+                    None => self.rejoin().await?,
+                },
                 _ = tick.tick() => self.screen.tick(),
             }
         }
@@ -150,6 +162,29 @@ impl Conversation<'_> {
             Ok(descriptor) => agent.tell(&ToAgent::Dialled(Ok(())), Some(&descriptor)).await,
             Err(why) => agent.tell(&ToAgent::Dialled(Err(why)), None).await,
         }
+    }
+
+    /// A daemon that was restarted has taken the session back, and waits for its console.
+    async fn rejoin(&mut self) -> Result<(), Failure> {
+        (*self.control, self.events) = session::rejoin(self.person, self.session.seat.session).await?;
+        self.owed = true;
+        Ok(())
+    }
+
+    /// The agent's own connection went with the daemon, too. It gets one for each that was lost, and none besides.
+    async fn dial_daemon(&mut self, agent: &Agent) -> Result<(), Failure> {
+        if self.control.is_lost() {
+            self.rejoin().await?;
+        }
+        let dialled = match std::mem::take(&mut self.owed) {
+            true => self.person.daemon.dial().map_err(|_| Undialled::Unreachable),
+            false => Err(Undialled::NotAllowed),
+        };
+        match dialled {
+            Ok(descriptor) => agent.tell(&ToAgent::Dialled(Ok(())), Some(&descriptor)).await,
+            Err(why) => agent.tell(&ToAgent::Dialled(Err(why)), None).await,
+        }
+        Ok(())
     }
 
     fn show(&mut self, message: ToConsole) {
@@ -181,7 +216,11 @@ impl Conversation<'_> {
                 self.screen.waiting("the model thinks");
             }
             // These are not for showing.
-            ToConsole::Ready(_) | ToConsole::Dial(_) | ToConsole::Done | ToConsole::Failed { .. } => {}
+            ToConsole::Ready(_)
+            | ToConsole::Dial(_)
+            | ToConsole::DialDaemon
+            | ToConsole::Done
+            | ToConsole::Failed { .. } => {}
         }
     }
 
@@ -236,7 +275,11 @@ pub async fn answer(control: &mut Connection, question: Question) -> Result<(), 
     match control.answer(&answer).await {
         Ok(_) => {}
         // Too late, or answered elsewhere: the daemon has decided already.
-        Err(crate::client::Unanswered::Refused(refusal)) => super::screen::err(&format!("! {refusal}\n")),
+        Err(Unanswered::Refused(refusal)) => super::screen::err(&format!("! {refusal}\n")),
+        // The question went with the daemon. Whatever still wants it done asks again.
+        Err(Unanswered::Lost(_) | Unanswered::Unasked(_)) if said != Said::Stop => {
+            super::screen::err("! the daemon went before it heard the answer\n");
+        }
         Err(unanswered) => return Err(unanswered.into()),
     }
     if said == Said::Stop { Err(Failure::interrupted()) } else { Ok(()) }

@@ -119,9 +119,20 @@ pub async fn rejoin(
     };
     match control.request(&Request::Resume { session }, &[]).await {
         Ok(_) | Err(Unanswered::Refused(_)) => {}
-        Err(Unanswered::Lost(failure)) => return Err(failure),
+        Err(unanswered) => return Err(unanswered.into()),
     }
     Ok((control, watch(person).await?))
+}
+
+/// The connection if the daemon has not hung up, else another one if there is one to be had.
+pub async fn still(connection: Connection, person: &Person, session: SessionId) -> Connection {
+    if !connection.is_lost() {
+        return connection;
+    }
+    match rejoin(person, session).await {
+        Ok((again, _)) => again,
+        Err(_) => connection,
+    }
 }
 
 /// Ends a session. One that has ended already is ended.
