@@ -53,19 +53,25 @@ pub async fn insist<A>(
 where
     A: Future<Output = Result<Connection, Failure>>,
 {
+    let mut another = false;
     loop {
         if connection.is_lost() {
             *connection = again().await.map_err(Unanswered::Lost)?;
+            another = true;
         }
         match start(connection, seat, effect, sealed).await {
             Err(Unanswered::Unasked(_)) => {}
+            // A daemon that has not taken the session back knows nothing of its key.
+            Err(Unanswered::Refused(Refusal { code: ErrorCode::UnknownKey, .. })) if another => {
+                return Err(Unanswered::Refused(ErrorCode::SessionEnded.into()));
+            }
             other => return other,
         }
     }
 }
 
 /// Asks until it runs or is refused; a question is waited for.
-async fn start(
+pub async fn start(
     connection: &mut Connection,
     seat: &mut Seat,
     effect: &Effect,

@@ -219,6 +219,7 @@ fn what_was_being_asked_is_asked_again() {
     world.person.write("file", b"");
     let mut terminal = Terminal::start(world.person.ctl_command(&["run", "--", "touch", "made"]), false);
     terminal.expect_in_turn(QUESTION);
+    until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
     world.kill9();
     world.start();
     terminal.write("y\n");

@@ -66,7 +66,9 @@ broken() {
     { echo '[Service]'; [ "$#" = 0 ] || printf '%s\n' "$@"; } >/run/systemd/system/closedpawd.service.d/layers.conf
     closedpawd pin /usr/bin/runsc
     systemctl daemon-reload
-    systemctl restart closedpawd
+    # Not restarted: bob's sandbox would go on.
+    systemctl stop closedpawd.socket closedpawd
+    systemctl start closedpawd.socket closedpawd
     until_true "bob is told that his sandbox ended" grep -q status /tmp/sleeper.out
     sleeper bob
     host

@@ -103,11 +103,7 @@ impl Hands for Daemon {
         match done {
             Ok(result) => result,
             Err(Unanswered::Refused(refusal)) => match refusal.code {
-                // The last two: the daemon was started anew, and has not taken this session back.
-                ErrorCode::Halted
-                | ErrorCode::SessionEnded
-                | ErrorCode::UnknownKey
-                | ErrorCode::UnknownSession => ToolResult::Stopped,
+                ErrorCode::Halted | ErrorCode::SessionEnded => ToolResult::Stopped,
                 ErrorCode::SandboxGone | ErrorCode::SandboxFailed | ErrorCode::GateFailed => {
                     self.console.say(ToConsole::Note(refusal.to_string()));
                     ToolResult::Lost

@@ -55,7 +55,8 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
     let fed = matches!(&effect, Effect::Exec { stdin: Stdin::Live, .. });
     let mut seat = session.seat.clone();
     let work = async {
-        let again = || async { Connection::begin(daemon.dial()?, &person.pinned, agent.clone()).await };
+        let connect = || async { Connection::begin(daemon.dial()?, &person.pinned, agent.clone()).await };
+        let again = || session::patiently(connect);
         let running = work::insist(&mut connection, &mut seat, &effect, None, again).await?;
         let (listening, feeding) = running.split();
         Ok::<Exit, Failure>(carry(listening, feeding, fed).await)

@@ -108,20 +108,30 @@ pub async fn rejoin(
     person: &Person,
     session: SessionId,
 ) -> Result<(Connection, mpsc::UnboundedReceiver<Event>), Failure> {
-    let until = Instant::now() + BACK;
-    let mut control = loop {
-        match person.connect().await {
-            Ok(control) => break control,
-            // Not the daemon, or not for this person: another try changes nothing.
-            Err(failure) if !failure.may_pass() || Instant::now() >= until => return Err(failure),
-            Err(_) => tokio::time::sleep(PAUSE).await,
+    patiently(|| async {
+        let mut control = person.connect().await?;
+        match control.request(&Request::Resume { session }, &[]).await {
+            Ok(_) | Err(Unanswered::Refused(_)) => {}
+            Err(unanswered) => return Err(unanswered.into()),
         }
-    };
-    match control.request(&Request::Resume { session }, &[]).await {
-        Ok(_) | Err(Unanswered::Refused(_)) => {}
-        Err(unanswered) => return Err(unanswered.into()),
+        Ok((control, watch(person).await?))
+    })
+    .await
+}
+
+/// Tries again while the daemon may be restarting. Where somebody else answers, or the key counts no more, another try changes
+/// nothing.
+pub async fn patiently<T, A>(mut attempt: impl FnMut() -> A) -> Result<T, Failure>
+where
+    A: Future<Output = Result<T, Failure>>,
+{
+    let until = Instant::now() + BACK;
+    loop {
+        match attempt().await {
+            Err(failure) if failure.may_pass() && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+            result => return result,
+        }
     }
-    Ok((control, watch(person).await?))
 }
 
 /// The connection if the daemon has not hung up, else another one if there is one to be had.
