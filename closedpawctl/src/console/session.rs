@@ -21,6 +21,10 @@ const OPEN: u64 = 12 * 3600;
 /// How long a daemon that was restarted may be away. Under systemd the socket stays, and who connects waits.
 const BACK: Duration = Duration::from_secs(5);
 
+/// Before the first try. Whoever connects to the socket that stays has systemd start the daemon: at once, that would get in the
+/// way of an administrator who stops it, and its sandboxes with it.
+const MOMENT: Duration = Duration::from_secs(2);
+
 /// Between two tries to connect to it.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -125,6 +129,7 @@ pub async fn patiently<T, A>(mut attempt: impl FnMut() -> A) -> Result<T, Failur
 where
     A: Future<Output = Result<T, Failure>>,
 {
+    tokio::time::sleep(MOMENT).await;
     let until = Instant::now() + BACK;
     loop {
         match attempt().await {
