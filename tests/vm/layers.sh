@@ -93,7 +93,7 @@ patched() {
         case "$layer" in
             landlock) place='s/\xbf\xbe\x01\0\0/\xbf\x18\0\0\0/g' ;;
             capset) place='s/\xbf\x7e\0\0\0/\xbf\x18\0\0\0/g' ;;
-            bounding) place='s/\xbf\x18\0\0\0(?=(\x31[\xc0-\xff])+\xff\x15)/\xbf\x07\0\0\0/g' ;;
+            bounding) place='s/\xbf\x18\0\0\0(?=(\x31[\xc0-\xff]){3}\xff\x15)/\xbf\x07\0\0\0/g' ;;
         esac
         same "one place does it: $layer" "$(perl -0777 -pi -e "\$n = $place; print STDERR \$n" /usr/sbin/closedpawd 2>&1)" 1
     done

@@ -79,7 +79,7 @@ for ((round = 0; round < rounds; round++)); do
     ok "the log verifies" as alice closedpawctl audit verify
     until_true "nothing is left" nothing_left
 done
-has "the watchdog has ended the one that hung" "$(journalctl -u closedpawd --no-pager)" "Watchdog timeout"
+[ "$rounds" -lt 5 ] || has "the watchdog has ended the one that hung" "$(journalctl -u closedpawd --no-pager)" "Watchdog timeout"
 
 # A console that does not come back ends its session; a daemon that is stopped ends all.
 sleeper alice
