@@ -1,4 +1,4 @@
-# The guest of the machine tests: Debian 13 with systemd, SELinux and gVisor, built once for each state of its inputs.
+# The guest of the machine tests: Debian 13 with systemd, SELinux, AppArmor and gVisor, built once for each state of its inputs.
 # shellcheck shell=bash disable=SC2154
 
 # What a guest is made of beside Debian's minimum.
@@ -8,11 +8,12 @@ vm_packages=(
     runsc                                          # the sandbox
     runc jq                                        # the same sandbox without gVisor, to see what gVisor is for
     selinux-policy-default policycoreutils selinux-utils semodule-utils checkpolicy auditd
+    apparmor
 )
 # Neighbours whose units ours are measured against, and where their units are.
 vm_neighbours=(containerd docker.io libvirt-daemon libvirt-daemon-system)
 
-vm_kernel_words="root=/dev/vda rw rootfstype=ext4 console=ttyS0 security=selinux enforcing=1 mitigations=off quiet systemd.show_status=0"
+vm_kernel_words="root=/dev/vda rw rootfstype=ext4 console=ttyS0 mitigations=off quiet systemd.show_status=0"
 
 need_vm_tools() {
     need mmdebstrap mmdebstrap "the guest is a Debian 13 built from packages"
@@ -67,7 +68,7 @@ need_vm_image() {
 need_vm_root() {
     vm_root=$cache/vm/root-$(vm_root_inputs | sha256sum | cut -c1-16)
     [ ! -e "$vm_root/complete" ] || return 0
-    say "building the guest: Debian 13 with systemd, SELinux and gVisor; a few minutes, once"
+    say "building the guest: Debian 13 with systemd, SELinux, AppArmor and gVisor; a few minutes, once"
     rm -rf "$cache"/vm/root-*
     mkdir -p "$vm_root"
     vm_work=$vm_root
@@ -184,7 +185,9 @@ vm_configure() {
     # People, as on any machine.
     chroot "$root" useradd --create-home --shell /bin/bash alice
     chroot "$root" useradd --create-home --shell /bin/bash bob
-    systemctl --quiet --root="$root" enable closedpaw-driver.service auditd.service
+    systemctl --quiet --root="$root" enable closedpaw-driver.service auditd.service apparmor.service
+    # Profiles of programs that are not here, and which an emulated machine takes minutes to read.
+    find "$root/etc/apparmor.d" -maxdepth 1 -type f -delete
     systemctl --quiet --root="$root" set-default multi-user.target
     # No one is at a console, and nothing that starts by itself may come between a test and its result.
     systemctl --quiet --root="$root" mask getty@tty1.service serial-getty@ttyS0.service getty-static.service \

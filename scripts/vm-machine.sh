@@ -1,4 +1,4 @@
-# The machine of the machine tests: booted once and frozen, thawed for each test.
+# The machine of the machine tests: booted once with each of two guards, frozen, and thawed for each test.
 # shellcheck shell=bash disable=SC2154
 
 # Frozen and thawed, the machine must be the same one.
@@ -6,13 +6,16 @@ vm_machine=(-nodefaults -no-user-config -display none -machine q35 -accel "tcg,t
 # All tests disks are of one size, because the frozen machine knows it.
 vm_tests_disk=256M
 
+# What a guest may boot with: the kernel has one of the two at a time.
+declare -A vm_guards=([selinux]="security=selinux enforcing=1" [apparmor]="security=apparmor apparmor=1")
+
 # vm_emulate FOLDER DISK TESTS-DISK CONTROL CONSOLE [WORDS…]: becomes the emulator, with these two as the host's ends of the
 # control port and of the console.
 vm_emulate() {
     local folder=$1 disk=$2 tests=$3 control=$4 console=$5
     shift 5
     exec qemu-system-x86_64 "${vm_machine[@]}" \
-        -kernel "$vm_image/kernel" -initrd "$vm_image/initrd" -append "$vm_kernel_words" \
+        -kernel "$vm_image/kernel" -initrd "$vm_image/initrd" -append "$vm_kernel_words ${vm_guards[$vm_guard]}" \
         -drive "if=none,id=root,file=$disk,format=qcow2,cache=unsafe" -device virtio-blk-pci,drive=root \
         -drive "if=none,id=tests,file=$tests,format=raw,readonly=on" -device virtio-blk-pci,drive=tests \
         -device virtio-rng-pci -device virtio-serial-pci \
@@ -51,14 +54,15 @@ vm_stop() {
     wait "$vm_pid" 2>/dev/null || true
 }
 
-# Sets $vm_frozen to the folder with the frozen machine: its disk so far and its memory.
+# need_vm_frozen GUARD: sets $vm_frozen to the folder with the machine that was frozen with it: its disk so far and its memory.
 need_vm_frozen() {
     local key
+    vm_guard=$1
     key=$({ vm_digest scripts/vm-machine.sh; echo "$vm_image $vm_kernel_words"; qemu-system-x86_64 --version; } | sha256sum | cut -c1-16)
-    vm_frozen=$cache/vm/frozen-$key
+    vm_frozen=$cache/vm/frozen-$vm_guard-$key
     [ ! -e "$vm_frozen/complete" ] || return 0
-    say "booting the guest once: a minute or two; from then on every test thaws it"
-    rm -rf "$cache"/vm/frozen-*
+    say "booting the guest once with $vm_guard: a minute or two; from then on every test thaws it"
+    rm -rf "$cache/vm/frozen-$vm_guard"-*
     mkdir -p "$vm_frozen"
     step "guest: boot and freeze" vm_freeze
     touch "$vm_frozen/complete"

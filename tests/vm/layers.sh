@@ -6,32 +6,9 @@ enrol bob
 allow_program sleep '*'
 allow_program breakout '**'
 denials_meant=yes
-install -m 755 /e2e/bin/breakout /usr/local/bin/breakout
-install -o bob -m 600 /dev/null /home/bob/secret
-/e2e/bin/breakout listen 11600 breakout >/tmp/listen.out &
-until_true "there is something to reach" grep -q listening /tmp/listen.out
+# shellcheck source=tests/vm/guest/breakout.sh
+. /e2e/guest/breakout.sh
 sleeper bob
-mkdir -p /opt/breakout
-
-# Says what there is to reach: bob's sandbox, the daemon, the host's own.
-host() {
-    neighbour=$(find /run/closedpaw/sandboxes -mindepth 1 -maxdepth 1 -printf '%f\n')
-    cat >/opt/breakout/host <<HOST
-kernel=$(uname -r)
-key=/var/lib/closedpaw/daemon.key
-log=/var/log/closedpaw/audit/audit.jsonl
-home=/home/bob/secret
-keys=/etc/closedpaw/keys.d
-socket=/run/closedpaw/closedpawd.sock
-port=127.0.0.1:11600
-abstract=breakout
-neighbour=/run/closedpaw/sandboxes/$neighbour/config.json
-neighbour-process=$(pgrep -f "boot.*$neighbour")
-daemon=$(systemctl show -P MainPID closedpawd)
-disk=/dev/vda
-device=$(stat -c %r /dev/vda)
-HOST
-}
 host
 mapfile -t host </opt/breakout/host
 
@@ -56,32 +33,7 @@ plain() {
 plain namespaces .
 plain no-seccomp 'del(.linux.seccomp)'
 
-# gVisor broken: what broke it runs in its place, as the launcher started it, while bob's sandbox is a true one.
-install /e2e/bin/breakout /opt/breakout/runsc
 chcon -t closedpaw_runtime_exec_t /opt/breakout/runsc
-broken() {
-    local column=$1 lines
-    shift
-    mkdir -p /run/systemd/system/closedpawd.service.d
-    { echo '[Service]'; [ "$#" = 0 ] || printf '%s\n' "$@"; } >/run/systemd/system/closedpawd.service.d/layers.conf
-    closedpawd pin /usr/bin/runsc
-    systemctl daemon-reload
-    # Not restarted: bob's sandbox would go on.
-    systemctl stop closedpawd.socket closedpawd
-    systemctl start closedpawd.socket closedpawd
-    until_true "bob is told that his sandbox ended" grep -q status /tmp/sleeper.out
-    sleeper bob
-    host
-    # The launcher reads the pin again when what it had pinned is gone.
-    mv /usr/bin/runsc /usr/bin/runsc.away
-    fails "nothing runs without a runtime" as alice closedpawctl run --no-workspace --quiet -- true
-    mv /usr/bin/runsc.away /usr/bin/runsc
-    closedpawd pin /opt/breakout/runsc
-    lines=$(wc -l </run/closedpaw/runsc.log)
-    fails "a broken runtime is no sandbox" as alice closedpawctl run --no-workspace --quiet -- true
-    rm -f /etc/closedpaw/keys.d/breakout.new /tmp/breakout-disk
-    tail -n "+$((lines + 1))" /run/closedpaw/runsc.log | grep -E '^[a-z-]+ (reached|stopped)' >"/artifacts/$column"
-}
 # patched LAYER…: a daemon that believes that it has taken these layers on. Their last call is another one, which always succeeds:
 # sched_yield(2) for landlock_restrict_self(2) and for capset(2), PR_GET_KEEPCAPS for PR_CAPBSET_DROP.
 patched() {
@@ -137,18 +89,7 @@ columns=(all namespaces no-seccomp broken no-landlock wide no-selinux wide-no-se
     echo '|---|---|---|---|---|---|---|---|---|---|---|'
     while read -r attempt _; do
         printf '| %s |' "${attempt//-/ }"
-        for column in "${columns[@]}"; do
-            outcome=$(sed -n "s/^$attempt //p" "/artifacts/$column" | sed 's/^stopped //; s/ (os error [0-9]*)$//')
-            case "$outcome" in
-                reached) outcome='**reached**' ;;
-                'No such file or directory' | 'No such process' | empty) outcome='not there' ;;
-                'Connection refused' | 'Address family not supported by protocol') outcome='no network' ;;
-                'Permission denied' | 'Operation not permitted') outcome='refused' ;;
-                'Read-only file system') outcome='read-only' ;;
-                *) outcome='own kernel' ;;
-            esac
-            printf ' %s |' "$outcome"
-        done
+        for column in "${columns[@]}"; do printf ' %s |' "$(cell "$attempt" "$column")"; done
         echo
     done </artifacts/all
 } >/artifacts/table.md

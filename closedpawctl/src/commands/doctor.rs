@@ -106,6 +106,7 @@ async fn of_daemon(daemon: &Daemon) -> Vec<Finding> {
         finding("runtime", true, status.runtime),
         finding("limits", false, limits),
         finding("selinux", false, selinux()),
+        finding("apparmor", false, apparmor()),
     ]
 }
 
@@ -114,6 +115,44 @@ fn selinux() -> Result<String, String> {
         Ok("1") => Ok("enforcing".to_owned()),
         Ok(_) => Err("present but not enforcing".to_owned()),
         Err(_) => Err("not here; everything works without it, with one layer less".to_owned()),
+    }
+}
+
+/// The list of loaded profiles is root's to read, but under which one a process runs everybody may see (ps(1), `-Z`).
+fn apparmor() -> Result<String, String> {
+    match fs::read_to_string("/sys/module/apparmor/parameters/enabled").as_deref().map(str::trim) {
+        Ok("Y") => under_apparmor(&launchers()),
+        _ => Err("not here; everything works without it, with one layer less".to_owned()),
+    }
+}
+
+/// What the kernel says each running launcher is confined to.
+fn launchers() -> Vec<String> {
+    let of = |process: &Path| {
+        let status = fs::read_to_string(process.join("status")).ok()?;
+        let says = |line: &str| status.lines().any(|found| found.starts_with(line));
+        // The judge is the same program, but nobody.
+        let launcher = says("Name:\tclosedpawd") && says("Uid:\t0\t");
+        if launcher { fs::read_to_string(process.join("attr/apparmor/current")).ok() } else { None }
+    };
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| of(&entry.path())).collect()
+}
+
+fn under_apparmor(launchers: &[String]) -> Result<String, String> {
+    let [first, rest @ ..] = launchers else {
+        return Err("present, but no closedpawd is to be seen whose profile could be told".to_owned());
+    };
+    if rest.iter().any(|other| other != first) {
+        return Err("present, but not every closedpawd here runs under the same profile".to_owned());
+    }
+    match first.trim_end_matches(['\0', '\n']) {
+        "closedpawd (enforce)" => Ok("closedpawd's profile is enforcing".to_owned()),
+        "closedpawd (complain)" => Err("present, but closedpawd's profile refuses nothing (complain mode)".to_owned()),
+        "unconfined" => Err(
+            "present, but closedpawd runs without its profile: load it (apparmor_parser -r /etc/apparmor.d/closedpawd) and restart the daemon"
+                .to_owned(),
+        ),
+        _ => Err("present, but closedpawd runs under a profile that is not its own".to_owned()),
     }
 }
 
@@ -131,4 +170,32 @@ fn embedded_weights() -> Finding {
         Err("missing: closedpawctl model fetch".to_owned())
     };
     finding("weights", false, result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(labels: &[&str]) -> Result<String, String> {
+        under_apparmor(&labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn only_the_daemons_own_profile_that_enforces_is_a_layer() {
+        assert!(told(&["closedpawd (enforce)\n"]).is_ok());
+        assert!(told(&["closedpawd (enforce)\n", "closedpawd (enforce)\n"]).is_ok());
+        for other in [
+            "unconfined\n",
+            "closedpawd (complain)\n",
+            "closedpawd//judge (enforce)\n",
+            "other (enforce)\n",
+            "closedpawd (unconfined)\n",
+            "",
+        ] {
+            assert!(told(&[other]).is_err(), "{other}");
+            assert!(told(&["closedpawd (enforce)\n", other]).is_err(), "{other}");
+            assert!(told(&[other, "closedpawd (enforce)\n"]).is_err(), "{other}");
+        }
+        assert!(told(&[]).is_err());
+    }
 }

@@ -8,12 +8,14 @@
 //! Nothing that it reaches is harmed: files are opened and not written, and a signal is one that tells a process that runs to run.
 #![forbid(unsafe_code)]
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::Pid;
+use rustix::fs::{CWD, OFlags, openat};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -48,7 +50,7 @@ impl Host {
 type Attempt = (&'static str, fn(&Host) -> io::Result<()>);
 
 const ATTEMPTS: [Attempt; 20] = [
-    ("read-passwords", |_| File::open("/etc/shadow").map(drop)),
+    ("read-passwords", |_| File::open("/etc/shadow").map(drop).or_else(by_another_name)),
     ("read-the-daemons-key", |host| File::open(host.get("key")?).map(drop)),
     ("write-to-the-log", |host| append(host.get("log")?)),
     ("read-anothers-home", |host| File::open(host.get("home")?).map(drop)),
@@ -79,6 +81,23 @@ const ATTEMPTS: [Attempt; 20] = [
     ("change-a-kernel-setting", |host| kernels(host).and_then(|()| append("/proc/sys/kernel/core_pattern"))),
     ("make-a-user-namespace", |host| kernels(host).and(Ok(unshare(CloneFlags::CLONE_NEWUSER)?))),
 ];
+
+/// What goes by names has to know the others of a file: below a mount, in a tree that is mounted nowhere, under another process's
+/// root.
+fn by_another_name(refused: io::Error) -> io::Result<()> {
+    let mounted = || {
+        mount(Some("/etc"), "/tmp", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+        let found = File::open("/tmp/shadow");
+        umount2("/tmp", MntFlags::MNT_DETACH)?;
+        found.map(drop)
+    };
+    let nowhere = || {
+        let tree = open_tree(CWD, "/etc", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+        Ok::<_, io::Error>(openat(tree, "shadow", OFlags::RDONLY, rustix::fs::Mode::empty()).map(drop)?)
+    };
+    let ways = [mounted(), nowhere(), File::open("/proc/1/root/etc/shadow").map(drop)];
+    if ways.iter().any(Result::is_ok) { Ok(()) } else { Err(refused) }
+}
 
 fn append(path: impl AsRef<Path>) -> io::Result<()> {
     OpenOptions::new().append(true).open(path).map(drop)

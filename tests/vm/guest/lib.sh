@@ -1,12 +1,23 @@
 # What the machine tests share. A test is sourced after this, as root, with errexit.
 # shellcheck shell=bash
 
-# Puts ClosedPaw's files in place, as a package would unpack them, and does nothing else.
+# What this machine was booted with, and whether it only says what it would refuse.
+if [ -e /sys/fs/selinux/enforce ]; then guard=SELinux; else guard=AppArmor; fi
+permissive=''
+[ ! -e /e2e/permissive ] || permissive=yes
+
+# Puts ClosedPaw's files in place and has the guard know them, as a package would, and does nothing else.
 put_files() {
     tar -C /e2e/product -cf - . | tar -C / -xf - --no-overwrite-dir --no-same-owner
-    (cd /e2e/product && find . -type f -printf '/%P\0') | xargs -0 restorecon -F; restorecon -FR /etc/closedpaw
+    case "$guard" in
+        SELinux) (cd /e2e/product && find . -type f -printf '/%P\0') | xargs -0 restorecon -F; restorecon -FR /etc/closedpaw ;;
+        AppArmor) load_profile ${permissive:+--Complain} ;;
+    esac
     systemctl daemon-reload
 }
+
+# load_profile [WORDS…]: has the kernel take ClosedPaw's AppArmor profile, as dh_apparmor's part of a package does.
+load_profile() { apparmor_parser --replace --skip-read-cache --write-cache "$@" /etc/apparmor.d/closedpawd; }
 
 # The whole of an installation: files, daemon from its units, alice with a key that counts.
 install_closedpaw() {
@@ -114,13 +125,14 @@ sleeper() {
 # Work has begun when the daemon counts it in a sandbox that is ready.
 begun() { grep -q status /tmp/sleeper.out || as "$1" closedpawctl sandbox list --json | grep -q '"running": *1'; }
 
-# What SELinux has refused to ClosedPaw's domains so far, or to anybody of ClosedPaw's files.
+# What has been refused to ClosedPaw's domains or profiles so far, or to anybody of ClosedPaw's files; where nothing is refused,
+# what would have been.
 denials() {
     local mark=closedpaw-mark-$RANDOM$RANDOM
     # What was refused before this is written before it.
     auditctl -m "$mark"
     until_true "the audit log is written" grep -q "$mark" /var/log/audit/audit.log
-    grep -E 'avc: +denied' /var/log/audit/audit.log | grep closedpaw | tee /artifacts/denials || true
+    grep -E 'avc: +denied|apparmor="(DENIED|ALLOWED)"' /var/log/audit/audit.log | grep closedpaw | tee /artifacts/denials || true
 }
 
-no_denials() { same "SELinux had nothing to refuse" "$(denials)" ""; }
+no_denials() { same "$guard had nothing to refuse" "$(denials)" ""; }
