@@ -34,6 +34,12 @@ enum Fault {
     Confinement(#[from] closedpaw_confine::ConfineError),
     #[error("{what}: {error}")]
     File { what: &'static str, error: io::Error },
+    /// The daemon writes one within seconds of its first record.
+    #[error("there is a log, but no head of it; start the daemon, and compare the heads that clients hold")]
+    NoHead,
+    /// Half of one, or something else.
+    #[error(transparent)]
+    Head(#[from] headfile::NotAHead),
     /// The log is not what the heads say.
     #[error("the audit log does not verify: {0}; keep it as it is, and compare the heads that clients hold")]
     Log(#[from] closedpaw_ledger::verify::Fault),
@@ -50,7 +56,7 @@ impl Fault {
             Self::Account(_) => 77,
             Self::Confinement(_) => 71,
             Self::File { .. } => 74,
-            Self::Log(_) => 70,
+            Self::Log(_) | Self::NoHead | Self::Head(_) => 70,
         }
     }
 }
@@ -73,12 +79,13 @@ fn upkeep(paths: &Paths) -> Result<(), Fault> {
     keys(paths, now);
     room(paths);
     let key = daemon_key(paths)?;
-    let Some(newest) = headfile::read(&headfile::newest(paths)) else {
-        tracing::info!("upkeep: the daemon has signed no head yet");
-        return Ok(());
-    };
     let published = headfile::published(paths);
-    let held: Vec<SignedHead> = headfile::read(&published).into_iter().chain([newest]).collect();
+    let (newest, before) = (headfile::read(&headfile::newest(paths))?, headfile::read(&published)?);
+    let Some(newest) = newest else {
+        let empty = fs::metadata(judge::audit_log(&paths.audit())).map_or(true, |log| log.len() == 0);
+        return if empty && before.is_none() { Ok(()) } else { Err(Fault::NoHead) };
+    };
+    let held: Vec<SignedHead> = before.into_iter().chain([newest]).collect();
     verify(paths, key, &held, newest.head.size)?;
     let line = format!("{newest}\n");
     io::stdout().write_all(line.as_bytes()).map_err(|error| Fault::file("standard output", error))?;

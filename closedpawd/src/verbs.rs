@@ -62,7 +62,7 @@ pub const ORDER: usize = 64;
 pub const ANSWER: usize = 32;
 
 /// Bytes of the memory that comes with a relay, in which the judge keeps what it has to know of a session after a restart.
-pub const MEMORY: u64 = 2 * HALF + 1;
+pub const MEMORY: u64 = 2 * HALF + 2;
 
 /// Bytes of each half of it: one holds what was written last while the other is being written.
 pub const HALF: u64 = 64 * 1024;

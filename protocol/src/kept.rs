@@ -39,10 +39,6 @@ pub struct Kept {
 pub struct KeptWork {
     /// The `seq` of its intent in the log.
     pub intent: u64,
-    /// The rule that let it.
-    pub rule: String,
-    /// The label that it was decided on.
-    pub label: Label,
     /// When it was granted, in unix milliseconds.
     pub since: u64,
 }

@@ -20,6 +20,9 @@ use std::sync::{Mutex, mpsc};
 /// `tee` says what it hears; the shipped rules ask for it.
 const TEE: &str = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\n";
 
+/// A person may stop everything, and let it go on.
+const STOP: &str = "version = 1\n[[rule]]\nname = \"stopping\"\nallow = [\"admin\"]\nverb = [\"stop\", \"start\"]\nrole = [\"approver\"]\n";
+
 fn managed() -> World {
     World::builder().second_key().managed().build()
 }
@@ -231,5 +234,65 @@ fn what_was_being_asked_is_asked_again() {
     assert!(shown.seen.contains("+ made"), "{}", shown.seen);
     let records = world.records();
     assert_eq!((records.of("asked").len(), records.of("answered").len()), (2, 1));
+    world.verify_audit();
+}
+
+/// Row I7: what was stopped stays stopped, whatever happens to the daemon, until somebody lets it go on.
+#[test]
+fn what_was_stopped_stays_stopped() {
+    let mut world = managed();
+    world.write_policy("50-tee.toml", TEE);
+    world.write_policy("60-stop.toml", STOP);
+    let mut command = world.person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
+    let mut client =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut input = client.stdin.take().unwrap();
+    let mut output = BufReader::new(client.stdout.take().unwrap());
+    let mut line = String::new();
+    writeln!(input, "on").unwrap();
+    output.read_line(&mut line).unwrap();
+    until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
+    let halt = |world: &World, on| world.raw().request(&world.person.key(), &Request::Halt { on }, &[]);
+    assert_eq!(halt(&world, true), Ok(Reply::Done));
+    // At once: whatever the judge had ordered by then, the launcher may not have done it.
+    world.kill9();
+    world.start();
+    assert!(world.status().halted && sandboxes(&world).is_empty());
+    let status = until("the command ends", || client.try_wait().unwrap());
+    assert_ne!(status.code(), Some(0));
+    until("its processes end", || world.sandbox_process().is_none().then_some(()));
+    assert_eq!(world.ctl(&["run", "-q", "--", "true"]).code, Some(75));
+    assert_eq!(halt(&world, false), Ok(Reply::Done));
+    world.kill9();
+    world.start();
+    assert!(!world.status().halted);
+    world.verify_audit();
+}
+
+/// A session that was closed is over for every later daemon, too, and so is one whose profile is no more.
+#[test]
+fn what_is_over_or_fits_no_more_does_not_come_back() {
+    let mut world = managed();
+    let mut session = Session::open(&world.person);
+    until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
+    let close = Request::Close { session: session.opened.session };
+    assert_eq!(session.console.request(&world.person.key(), &close, &[]), Ok(Reply::Done));
+    world.kill9();
+    world.start();
+    assert!(sandboxes(&world).is_empty());
+    until("it is let go", || world.manager().stored().is_empty().then_some(()));
+
+    let session = Session::open(&world.person);
+    until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
+    world.kill9();
+    let profile = world.etc().join("profiles.d/default.toml");
+    let text = std::fs::read_to_string(&profile).unwrap();
+    std::fs::write(&profile, text.replace("\"default\"", "\"another\"")).unwrap();
+    world.start();
+    assert!(sandboxes(&world).is_empty());
+    until("it is let go", || world.manager().stored().is_empty().then_some(()));
+    until("its processes end", || world.sandbox_process().is_none().then_some(()));
+    std::fs::write(&profile, text).unwrap();
+    drop(session);
     world.verify_audit();
 }

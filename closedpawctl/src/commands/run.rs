@@ -11,7 +11,8 @@ use crate::failure::Failure;
 use crate::work::{self, Feeding, Listening, Said};
 use closedpaw_protocol::message::Event;
 use closedpaw_protocol::stream::{Exit, MAX_PAYLOAD};
-use closedpaw_protocol::{Effect, Stdin};
+use closedpaw_protocol::{ApprovalId, Effect, Stdin};
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Read};
 use tokio::sync::mpsc;
 
@@ -62,8 +63,9 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
         Ok::<Exit, Failure>(carry(listening, feeding, fed).await)
     };
     let asked = async {
+        let mut answered = BTreeSet::new();
         loop {
-            attend(&mut control, &mut events, &session).await?;
+            attend(&mut control, &mut events, &session, &mut answered).await?;
             // What runs goes on where the daemon is restarted, as long as its console comes back.
             (control, events) = rejoin(&person, session.seat.session).await?;
         }
@@ -91,10 +93,14 @@ async fn attend(
     control: &mut Connection,
     events: &mut mpsc::UnboundedReceiver<Event>,
     session: &Session,
+    answered: &mut BTreeSet<ApprovalId>,
 ) -> Result<(), Failure> {
     while let Some(event) = events.recv().await {
         match event {
-            Event::Asked(question) if question.action.session == session.seat.session => {
+            // One that is open when the daemon is back may be heard of twice.
+            Event::Asked(question)
+                if question.action.session == session.seat.session && answered.insert(question.id) =>
+            {
                 answer(control, *question).await?;
             }
             Event::Denied { session: of, rule, .. } if of == session.seat.session && !rule.is_empty() => {

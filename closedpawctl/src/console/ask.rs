@@ -10,8 +10,9 @@ use super::session::{self, Choice, Person, Session};
 use crate::client::{Connection, Daemon, Unanswered};
 use crate::failure::Failure;
 use crate::link::{Job, ToAgent, ToConsole, Undialled};
-use closedpaw_protocol::KeyId;
 use closedpaw_protocol::message::{Answer, Event, Question, Request};
+use closedpaw_protocol::{ApprovalId, KeyId};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -66,6 +67,7 @@ pub async fn run(ask: Ask, daemon: &Daemon) -> Result<(), Failure> {
         session: &session,
         events,
         owed: false,
+        answered: BTreeSet::new(),
     };
     let result = tokio::select! {
         result = conversation.attend(&mut agent) => result,
@@ -97,9 +99,17 @@ pub async fn ready(agent: &mut Agent) -> Result<KeyId, Failure> {
 
 /// Events for consoles, on a connection of their own, so that waiting for them never mixes with answers.
 pub async fn watch(person: &Person) -> Result<mpsc::UnboundedReceiver<Event>, Failure> {
+    Ok(watch_on(person).await?.1)
+}
+
+/// The same, with a way to add to them. The events end with the connection, however many could still be added.
+pub async fn watch_on(
+    person: &Person,
+) -> Result<(mpsc::WeakUnboundedSender<Event>, mpsc::UnboundedReceiver<Event>), Failure> {
     let mut connection = person.connect().await?;
     connection.request(&Request::Watch, &[]).await?;
     let (tell, events) = mpsc::unbounded_channel();
+    let weak = tell.downgrade();
     tokio::task::spawn_local(async move {
         while let Ok(event) = connection.event().await {
             if tell.send(event).is_err() {
@@ -107,7 +117,7 @@ pub async fn watch(person: &Person) -> Result<mpsc::UnboundedReceiver<Event>, Fa
             }
         }
     });
-    Ok(events)
+    Ok((weak, events))
 }
 
 struct Conversation<'a> {
@@ -119,6 +129,8 @@ struct Conversation<'a> {
     events: mpsc::UnboundedReceiver<Event>,
     /// The agent may have another connection to the daemon, because the one it had went with the daemon.
     owed: bool,
+    /// Questions that were put; one that is open when the daemon is back may be heard of twice.
+    answered: BTreeSet<ApprovalId>,
 }
 
 impl Conversation<'_> {
@@ -176,10 +188,11 @@ impl Conversation<'_> {
         if self.control.is_lost() {
             self.rejoin().await?;
         }
-        let dialled = match std::mem::take(&mut self.owed) {
+        let dialled = match self.owed {
             true => self.person.daemon.dial().map_err(|_| Undialled::Unreachable),
             false => Err(Undialled::NotAllowed),
         };
+        self.owed &= dialled.is_err();
         match dialled {
             Ok(descriptor) => agent.tell(&ToAgent::Dialled(Ok(())), Some(&descriptor)).await,
             Err(why) => agent.tell(&ToAgent::Dialled(Err(why)), None).await,
@@ -226,6 +239,7 @@ impl Conversation<'_> {
 
     async fn event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
+            Event::Asked(question) if !self.answered.insert(question.id) => Ok(()),
             Event::Asked(question) if question.action.session == self.session.seat.session => {
                 self.screen.rest();
                 self.screen.passage_end();

@@ -1,7 +1,7 @@
 //! Opening a session: what the person's key signs, and the folder's descriptor.
 #![forbid(unsafe_code)]
 
-use super::ask::watch;
+use super::ask::watch_on;
 use crate::client::{Connection, Daemon, Pinned, Unanswered};
 use crate::failure::Failure;
 use crate::link::Seat;
@@ -114,11 +114,21 @@ pub async fn rejoin(
 ) -> Result<(Connection, mpsc::UnboundedReceiver<Event>), Failure> {
     patiently(|| async {
         let mut control = person.connect().await?;
+        // In this order, what is asked in between is heard of twice, and not never.
+        let (tell, events) = watch_on(person).await?;
         match control.request(&Request::Resume { session }, &[]).await {
             Ok(_) | Err(Unanswered::Refused(_)) => {}
             Err(unanswered) => return Err(unanswered.into()),
         }
-        Ok((control, watch(person).await?))
+        if let (Reply::Questions(questions), _) = control.request(&Request::Questions, &[]).await? {
+            for question in questions {
+                // Who hears of it is whoever is returned to.
+                if let Some(tell) = tell.upgrade() {
+                    let _ = tell.send(Event::Asked(Box::new(question)));
+                }
+            }
+        }
+        Ok((control, events))
     })
     .await
 }

@@ -7,12 +7,13 @@
 use super::clock;
 use closedpaw_ledger::chain::Chain;
 use closedpaw_ledger::head::SignedHead;
-use closedpaw_ledger::record::{Entry, Fields, Kind};
+use closedpaw_ledger::record::{Entry, Fields, Kind, Value};
 use closedpaw_ledger::tree::{Frontier, Hash, ReadNodes, consistency_proof, stored_hash_count};
 use closedpaw_protocol::ErrorCode;
 use closedpaw_protocol::message::Head;
 use ed25519_dalek::SigningKey;
 use rustix::fs::FallocateFlags;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -25,6 +26,18 @@ const RESERVE: u64 = 256 * 1024;
 
 /// How much of the reserve must be there for an intent to be accepted: room for what comes after it.
 const NEEDED: u64 = 64 * 1024;
+
+/// How many of the last outcomes are remembered at the start: more than all sandboxes together have work.
+const OUTCOMES: usize = 1 << 16;
+
+/// What a log tells whoever opens it.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// Bytes of a record that was never finished, and so never acknowledged, and was cut off.
+    pub(super) torn: u64,
+    /// The intents of the last outcomes.
+    pub(super) ended: BTreeSet<u64>,
+}
 
 /// Records written with one sync at most.
 const BATCH: usize = 1024;
@@ -51,15 +64,14 @@ struct Waiting {
 }
 
 impl Audit {
-    /// Opens the log, repairs what a crash left behind, and starts to write. The second value is the number of bytes
-    /// of a record that was never finished, and so never acknowledged, and was cut off.
-    pub(super) fn open(folder: &Path, key: SigningKey) -> io::Result<(Self, u64)> {
-        let (writer, torn) = Writer::open(folder, key)?;
+    /// Opens the log, repairs what a crash left behind, and starts to write.
+    pub(super) fn open(folder: &Path, key: SigningKey) -> io::Result<(Self, Opened)> {
+        let (writer, opened) = Writer::open(folder, key)?;
         let head = Arc::new(Mutex::new(writer.chain.head(clock::milliseconds(), &writer.key)));
         let (entries, queue) = mpsc::channel();
         let shared = Arc::clone(&head);
         std::thread::Builder::new().name("audit".into()).spawn(move || writer.serve(&queue, &shared))?;
-        Ok((Self { entries, head, folder: folder.to_owned() }, torn))
+        Ok((Self { entries, head, folder: folder.to_owned() }, opened))
     }
 
     /// Writes a record and waits until it is on disk.
@@ -138,7 +150,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn open(folder: &Path, key: SigningKey) -> io::Result<(Self, u64)> {
+    fn open(folder: &Path, key: SigningKey) -> io::Result<(Self, Opened)> {
         let open = |path: PathBuf| {
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
         };
@@ -161,7 +173,7 @@ impl Writer {
             reserved: length,
         };
         writer.reserve();
-        Ok((writer, torn))
+        Ok((writer, Opened { torn, ended: recovered.outcomes.into_iter().collect() }))
     }
 
     /// Keeps space behind the end of the log, as far as there is any.
@@ -252,11 +264,13 @@ struct Recovered {
     frontier: Frontier,
     last_ms: u64,
     length: u64,
+    outcomes: VecDeque<u64>,
 }
 
 /// Reads the whole log, makes its tree again, and finds where the last whole record ends.
 fn recover(log: &File, nodes: &File) -> io::Result<Recovered> {
-    let mut recovered = Recovered { frontier: Frontier::new(), last_ms: 0, length: 0 };
+    let mut recovered =
+        Recovered { frontier: Frontier::new(), last_ms: 0, length: 0, outcomes: VecDeque::new() };
     let mut reader = BufReader::with_capacity(64 * 1024, log);
     let mut out = io::BufWriter::new(nodes.try_clone()?);
     let mut line = Vec::new();
@@ -265,8 +279,17 @@ fn recover(log: &File, nodes: &File) -> io::Result<Recovered> {
         if reader.read_until(b'\n', &mut line)? == 0 || line.pop() != Some(b'\n') {
             break;
         }
-        recovered.last_ms =
-            closedpaw_ledger::read::parse(&line).map_or(recovered.last_ms, |record| record.time_ms);
+        if let Ok(record) = closedpaw_ledger::read::parse(&line) {
+            recovered.last_ms = record.time_ms;
+            if let (true, Some(Value::Number(intent))) =
+                (record.kind == Kind::Outcome.name(), record.get("intent"))
+            {
+                recovered.outcomes.push_back(*intent);
+                if recovered.outcomes.len() > OUTCOMES {
+                    recovered.outcomes.pop_front();
+                }
+            }
+        }
         for node in recovered.frontier.append(&line) {
             out.write_all(node.as_bytes())?;
         }

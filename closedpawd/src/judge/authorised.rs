@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 /// The longest that a session may stay open, in seconds.
-const LONGEST: u64 = 7 * 24 * 3600;
+pub(super) const LONGEST: u64 = 7 * 24 * 3600;
 
 /// What will be carried out if it comes to that.
 pub(super) enum Deed {

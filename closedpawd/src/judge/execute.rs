@@ -18,7 +18,7 @@ use closedpaw_protocol::message::{Event, Opening, Reply};
 use closedpaw_protocol::relay::{Grant, Record};
 use closedpaw_protocol::sign::Verifier;
 use closedpaw_protocol::stream::Exit;
-use closedpaw_protocol::{Effect, ErrorCode, Refusal, SandboxId, SessionId};
+use closedpaw_protocol::{Effect, ErrorCode, Label, Refusal, SandboxId, SessionId};
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
     match deed {
         Deed::Open(opening) => open(opening, &speaker, descriptors, &policy, state).await,
         Deed::Work(session) => {
-            let kept = KeptWork { intent: written.seq, rule, label, since: clock::milliseconds() };
+            let kept = KeptWork { intent: written.seq, since: clock::milliseconds() };
             let work = Work { session, kept };
             let within = Bounds::of(limits, &work.session, &policy)?;
             let make = |number| Grant {
@@ -42,7 +42,7 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
                 seconds: within.seconds,
                 output: within.output,
             };
-            work.carry_out(&action.effect, make, &descriptors, state).await
+            work.carry_out(&action.effect, (rule, label), make, &descriptors, state).await
         }
         Deed::Kill(sandbox) => kill(sandbox, &speaker, state),
         Deed::Halt(on) => halt(on, &speaker, state),
@@ -50,6 +50,9 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
         Deed::List | Deed::Log | Deed::Consistency(_) => Err(ErrorCode::Internal.into()),
     }
 }
+
+/// The most pieces of work at a time in one session: one stream of the channel is the start gate's.
+const MOST_WORK: usize = 63;
 
 /// Time and output of one piece of work: the rule's and the profile's, whichever is less.
 struct Bounds {
@@ -77,6 +80,7 @@ impl Work {
     async fn carry_out(
         self,
         effect: &Effect,
+        (rule, label): (String, Label),
         make: impl FnOnce(u64) -> Grant,
         descriptors: &[OwnedFd],
         state: &Rc<State>,
@@ -85,37 +89,49 @@ impl Work {
             effect,
             Effect::Exec { .. } | Effect::List { .. } | Effect::Read { .. } | Effect::Write { .. }
         ) {
-            self.outcome(None, state);
+            self.outcome(None, state).await;
             return Err(Refusal::because(ErrorCode::NotAvailable, effect.name()));
         }
         // The label rises with the grant: from here on the session has read what the action can reach.
-        self.raise(state);
+        self.raise(&label, state);
         let number = self.session.sandbox.number();
-        // A judge that comes after this one knows of the work before the relay does.
-        self.session.works.borrow_mut().insert(number, self.kept.clone());
-        self.session.remember();
-        match self.session.sandbox.grant(make(number), descriptors).await {
+        let granted = match self.expected(number) {
+            Ok(()) => self.session.sandbox.grant(make(number), descriptors).await,
+            Err(code) => Err(code.into()),
+        };
+        match granted {
             Ok(ended) => {
-                let KeptWork { rule, label, .. } = self.kept.clone();
                 let reply = Reply::Running { work: number, rule, label };
                 tokio::task::spawn_local(self.wait(number, ended, Rc::clone(state)));
                 Ok((reply, None))
             }
             Err(refusal) => {
-                self.outcome(None, state);
+                self.outcome(None, state).await;
                 self.forget(number);
                 Err(refusal)
             }
         }
     }
 
-    fn forget(&self, number: u64) {
-        self.session.works.borrow_mut().remove(&number);
-        self.session.remember();
+    /// A judge that comes after this one knows of the work before the relay does.
+    fn expected(&self, number: u64) -> Result<(), ErrorCode> {
+        let mut works = self.session.works.borrow_mut();
+        if works.len() >= MOST_WORK {
+            return Err(ErrorCode::Busy);
+        }
+        works.insert(number, self.kept.clone());
+        drop(works);
+        self.session.remember()
     }
 
-    fn raise(&self, state: &State) {
-        let risen = self.session.label.borrow().join(&self.kept.label);
+    fn forget(&self, number: u64) {
+        self.session.works.borrow_mut().remove(&number);
+        // It is less than was kept before, and fits.
+        let _ = self.session.remember();
+    }
+
+    fn raise(&self, label: &Label, state: &State) {
+        let risen = self.session.label.borrow().join(label);
         if *self.session.label.borrow() != risen {
             self.session.label.replace(risen.clone());
             let event = Event::Raised { session: self.session.id, label: risen };
@@ -125,13 +141,14 @@ impl Work {
 
     /// Waits for its end and writes it down.
     pub(super) async fn wait(self, work: u64, ended: oneshot::Receiver<Option<Ended>>, state: Rc<State>) {
-        self.outcome(ended.await.ok().flatten(), &state);
+        self.outcome(ended.await.ok().flatten(), &state).await;
         self.forget(work);
         let event = Event::Ended { session: self.session.id, work };
         state.watchers.tell(&event, self.session.uid, None);
     }
 
-    fn outcome(&self, ended: Option<Ended>, state: &State) {
+    /// Writes how it ended, and comes back when that is on disk: until then it counts as running, for a later judge, too.
+    async fn outcome(&self, ended: Option<Ended>, state: &State) {
         let (exit, input, output, digest) = match ended {
             Some(Record::Ended { exit, input, output, digest, .. }) => (exit, input, output, Some(digest.0)),
             Some(Record::Gate(_)) | None => (Exit::SandboxGone, 0, 0, None),
@@ -157,7 +174,9 @@ impl Work {
             output: digest,
             took_ms: clock::milliseconds().saturating_sub(self.kept.since),
         };
-        state.audit.note(Outcome::KIND, outcome.fields());
+        if let Err(code) = state.audit.durable(outcome).await {
+            tracing::error!("judge: the outcome of intent {}: {code:?}", self.kept.intent);
+        }
     }
 }
 
@@ -205,7 +224,7 @@ async fn open(
         label: RefCell::new(opening.label),
         works: RefCell::default(),
     });
-    session.remember();
+    session.remember()?;
     let opened = Opened {
         session: session.id.0,
         uid: session.uid,
@@ -237,7 +256,7 @@ fn kill(id: SandboxId, speaker: &Speaker, state: &State) -> Result<Answer, Refus
 }
 
 fn halt(on: bool, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
-    state.halted.set(on);
+    let kept = state.halt(on);
     let sessions: Vec<SessionId> = state.sessions.borrow().all().map(|session| session.id).collect();
     let ended = if on { sessions.len() as u64 } else { 0 };
     if on {
@@ -247,5 +266,7 @@ fn halt(on: bool, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
     let stop = Stop { uid: speaker.uid, key: speaker.key.to_string(), scope, session: None, ended };
     state.audit.note(Stop::KIND, stop.fields());
     state.watchers.tell_all(&Event::Halted { on });
+    // Whoever asked learns that it would not hold over a restart; until then it does.
+    kept?;
     Ok((Reply::Done, None))
 }

@@ -45,9 +45,22 @@ impl HeadFile {
     }
 }
 
-/// The head in a file, if there is one. Half of one is none; who needs it checks its signature.
-pub(crate) fn read(path: &Path) -> Option<SignedHead> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+/// A file that should hold a head and holds something else.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{path} holds no head; if a power cut explains that, remove it after comparing the heads that clients hold"
+)]
+pub(crate) struct NotAHead {
+    path: PathBuf,
+}
+
+/// The head in a file, if there is one. Who needs it checks its signature.
+pub(crate) fn read(path: &Path) -> Result<Option<SignedHead>, NotAHead> {
+    match fs::read_to_string(path) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|_| NotAHead { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(_) => Err(NotAHead { path: path.to_owned() }),
+    }
 }
 
 #[cfg(test)]
@@ -61,15 +74,15 @@ mod tests {
     fn the_head_written_last_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("head");
-        assert_eq!(read(&path), None);
+        assert_eq!(read(&path).unwrap(), None);
         let key = SigningKey::from_bytes(&[7; 32]);
         // The second is what a daemon with a log that was replaced would write: shorter.
         for size in [1_000, 9] {
             let signed = Head { size, root: Hash([3; 32]), time: 1_700_000_000 }.sign(&key);
             HeadFile::open(&path).unwrap().write(&signed).unwrap();
-            assert_eq!(read(&path), Some(signed));
+            assert_eq!(read(&path).unwrap(), Some(signed));
         }
         fs::write(&path, "closedpaw-head v1 9 17").unwrap();
-        assert_eq!(read(&path), None);
+        assert!(read(&path).is_err());
     }
 }

@@ -15,8 +15,12 @@ use std::os::unix::fs::FileExt;
 /// Number, length, digest.
 const HEADER: usize = 8 + 4 + 32;
 
-/// Behind the halves: whether the start gate was passed.
-const READY: u64 = MEMORY - 1;
+/// Behind the halves: whether the start gate was passed, and whether it is over. What is over stays so, whatever is written next.
+const READY: u64 = MEMORY - 2;
+const OVER: u64 = MEMORY - 1;
+
+/// What a digest begins with. Another form of what is kept has another one, so that no judge takes one for the other.
+const FORM: &[u8] = b"closedpaw 2026-11 kept session v1";
 
 /// A piece of memory with a state in it.
 #[derive(Debug)]
@@ -65,8 +69,23 @@ impl Memory {
 
     /// Whether it was.
     pub(super) fn has_passed_gate(&self) -> bool {
+        self.byte(READY) == Some(1)
+    }
+
+    /// Notes that nobody may take this up again.
+    pub(super) fn end(&self) -> io::Result<()> {
+        self.file.write_all_at(&[1], OVER)
+    }
+
+    /// Whether somebody still may.
+    pub(super) fn goes_on(&self) -> bool {
+        self.byte(OVER) == Some(0)
+    }
+
+    fn byte(&self, place: u64) -> Option<u8> {
         let mut byte = [0];
-        self.file.read_exact_at(&mut byte, READY).is_ok() && byte == [1]
+        self.file.read_exact_at(&mut byte, place).ok()?;
+        byte.first().copied()
     }
 }
 
@@ -90,7 +109,7 @@ fn read_half(file: &File, from: u64) -> Option<(u64, Vec<u8>)> {
 }
 
 fn checked(number: u64, state: &[u8]) -> Digest {
-    Digest::of(&[&number.to_be_bytes(), state].concat())
+    Digest::of(&[FORM, &number.to_be_bytes(), state].concat())
 }
 
 #[cfg(test)]
@@ -123,7 +142,10 @@ mod tests {
         again(&memory).write(&vec![7; longest]).unwrap();
         assert!(again(&memory).write(&vec![7; longest + 1]).is_err());
         assert_eq!(again(&memory).read().map(|state| state.len()), Some(longest));
-        assert!(again(&memory).has_passed_gate());
+        assert!(again(&memory).has_passed_gate() && again(&memory).goes_on());
+        memory.end().unwrap();
+        again(&memory).write(b"more").unwrap();
+        assert!(!again(&memory).goes_on(), "what is over stays over");
     }
 
     proptest! {

@@ -109,7 +109,7 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let Prepared { key, policy, launcher, listener, pulse, boot, left } = prepared;
-        let (audit, torn) = Audit::open(&paths.audit(), key.clone())?;
+        let (audit, opened) = Audit::open(&paths.audit(), key.clone())?;
         let launcher = Launcher::new(launcher)?;
         let (keys, problems) = Keys::load(&paths.etc().join("keys.d"));
         problems.iter().for_each(|problem| tracing::error!("keys: {problem}"));
@@ -125,7 +125,7 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
             policy.revision.short(),
         );
         let state = State::new(paths.clone(), key, policy, keys, audit, launcher);
-        restart::take_back(&state, left, torn);
+        restart::take_back(&state, left, &opened);
         let listener = StdListener::from(listener);
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;

@@ -1,6 +1,8 @@
 //! Going on where an earlier judge ended: sandboxes, sessions, and work whose outcome is still to be written.
 #![forbid(unsafe_code)]
 
+use super::audit::Opened;
+use super::authorised::LONGEST;
 use super::clock;
 use super::execute::Work;
 use super::memory::Memory;
@@ -14,6 +16,7 @@ use closedpaw_protocol::kept::Kept;
 use closedpaw_protocol::sign::Verifier;
 use closedpaw_protocol::{ErrorCode, SandboxId, codec};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -44,13 +47,13 @@ pub(super) fn left(launcher: &OwnedFd) -> io::Result<Vec<Left>> {
     }
 }
 
-/// Takes back what can be, has the rest removed, and says so in the log. `torn` are the bytes of a record that was never
-/// finished.
-pub(super) fn take_back(state: &Rc<State>, left: Vec<Left>, torn: u64) {
+/// Takes back what can be, has the rest removed, and says so in the log.
+pub(super) fn take_back(state: &Rc<State>, left: Vec<Left>, log: &Opened) {
+    let torn = log.torn;
     let mut recovered = Recovered { torn_bytes: torn, ..Recovered::default() };
     for left in left {
         let id = left.id;
-        match resume(state, left) {
+        match resume(state, left, &log.ended) {
             Ok(()) => recovered.taken_back += 1,
             Err(code) => {
                 tracing::error!("judge: sandbox {} cannot be taken back: {code:?}", id.short());
@@ -65,9 +68,33 @@ pub(super) fn take_back(state: &Rc<State>, left: Vec<Left>, torn: u64) {
     }
 }
 
-fn resume(state: &Rc<State>, left: Left) -> Result<(), ErrorCode> {
+/// What holds for every session holds for one that comes back; and an administrator who has changed its profile wants that.
+fn still_fits(kept: &Kept, state: &State) -> Result<(), ErrorCode> {
+    let policy = state.policy();
+    let profile = policy.profiles.get(&kept.profile).ok_or(ErrorCode::UnknownProfile)?;
+    let sessions = state.sessions.borrow();
+    let known = sessions.get(kept.session).is_some() || sessions.by_agent(&kept.agent).is_some();
+    let now = clock::seconds();
+    if profile.isolation != kept.isolation {
+        Err(ErrorCode::TierMissing)
+    } else if known || state.keys.borrow().get(&kept.agent).is_some() || !kept.label.is_well_formed() {
+        Err(ErrorCode::Malformed)
+    } else if kept.expires <= now || kept.expires > now + LONGEST {
+        Err(ErrorCode::SessionEnded)
+    } else {
+        Ok(())
+    }
+}
+
+fn resume(state: &Rc<State>, left: Left, ended: &BTreeSet<u64>) -> Result<(), ErrorCode> {
     let kept = left.memory.read().ok_or(ErrorCode::UnknownSession)?;
-    let kept: Kept = codec::decode(&kept).map_err(|_| ErrorCode::UnknownSession)?;
+    let mut kept: Kept = codec::decode(&kept).map_err(|_| ErrorCode::UnknownSession)?;
+    // How it ended was written down, and the judge killed before it could forget it.
+    kept.works.retain(|(_, work)| !ended.contains(&work.intent));
+    if !left.memory.goes_on() || state.halted.get() {
+        return Err(ErrorCode::SessionEnded);
+    }
+    still_fits(&kept, state)?;
     let verifier = Verifier::new(&kept.agent).map_err(|_| ErrorCode::Malformed)?;
     let sandbox = Sandbox::take_back(&state.launcher, left, (kept.isolation, kept.since, kept.next))?;
     let session = Rc::new(Session {

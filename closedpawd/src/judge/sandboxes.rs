@@ -114,18 +114,18 @@ impl Sandbox {
     }
 
     /// Writes what a later judge has to know.
-    pub(super) fn remember(&self, state: Vec<u8>) {
-        match self.memory.get() {
-            Some(memory) => {
-                if let Err(error) = memory.write(&state) {
-                    tracing::warn!(
-                        "judge: sandbox {}: not remembered over a restart: {error}",
-                        self.id.short()
-                    );
-                }
-            }
-            None => drop(self.unwritten.replace(state)),
-        }
+    ///
+    /// # Errors
+    /// `busy` if it does not fit: then a later judge would know less than this one, and nothing may be granted.
+    pub(super) fn remember(&self, state: Vec<u8>) -> Result<(), ErrorCode> {
+        let Some(memory) = self.memory.get() else {
+            self.unwritten.replace(state);
+            return Ok(());
+        };
+        memory.write(&state).map_err(|error| {
+            tracing::warn!("judge: sandbox {}: what runs in it cannot be kept: {error}", self.id.short());
+            ErrorCode::Busy
+        })
     }
 
     /// The whole life of a sandbox: start, gate, records, end.
@@ -141,7 +141,10 @@ impl Sandbox {
             let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
             let control = self.relay.get_or_init(|| control);
             self.memory.get_or_init(|| Memory::new(memory));
-            self.remember(self.unwritten.take());
+            self.remember(self.unwritten.take())?;
+            if matches!(*self.phase.borrow(), Phase::Over(_)) {
+                self.forget();
+            }
             self.serve(control).await
         };
         let failed = async {
@@ -175,6 +178,7 @@ impl Sandbox {
     }
 
     async fn end(&self, over: Refusal, launcher: &Launcher) {
+        self.forget();
         self.phase.send_replace(Phase::Over(over));
         self.works.take().into_values().for_each(|tell| {
             // Who waited may have gone.
@@ -276,8 +280,16 @@ impl Sandbox {
         ended
     }
 
+    /// No later judge takes it up, whatever happens to this one before the launcher has ended it.
+    fn forget(&self) {
+        if let Some(Err(error)) = self.memory.get().map(Memory::end) {
+            tracing::error!("judge: sandbox {}: {error}", self.id.short());
+        }
+    }
+
     /// Ends it; the launcher does the rest in the background.
     pub(super) fn kill(&self) {
+        self.forget();
         self.phase.send_if_modified(|phase| {
             let living = !matches!(phase, Phase::Over(_));
             if living {

@@ -5,7 +5,7 @@ use super::sandboxes::Sandbox;
 use closedpaw_protocol::codec;
 use closedpaw_protocol::kept::{Kept, KeptWork};
 use closedpaw_protocol::sign::Verifier;
-use closedpaw_protocol::{KeyId, Label, SandboxId, SessionId, Source, SourceKind, Tier};
+use closedpaw_protocol::{ErrorCode, KeyId, Label, SandboxId, SessionId, Source, SourceKind, Tier};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -46,7 +46,10 @@ impl Session {
     }
 
     /// Leaves what a later judge has to know of this session.
-    pub(super) fn remember(&self) {
+    ///
+    /// # Errors
+    /// `busy` if it is too much.
+    pub(super) fn remember(&self) -> Result<(), ErrorCode> {
         let kept = Kept {
             session: self.id,
             uid: self.uid,
@@ -61,10 +64,7 @@ impl Session {
             next: self.sandbox.next(),
             works: self.works.borrow().iter().map(|(number, work)| (*number, work.clone())).collect(),
         };
-        match codec::encode(&kept) {
-            Some(state) => self.sandbox.remember(state),
-            None => tracing::warn!("judge: a session's label is too long to be kept over a restart"),
-        }
+        self.sandbox.remember(codec::encode(&kept).ok_or(ErrorCode::Busy)?)
     }
 }
 

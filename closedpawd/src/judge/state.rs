@@ -17,6 +17,8 @@ use closedpaw_protocol::{ErrorCode, SessionId};
 use ed25519_dalek::SigningKey;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// The judge's whole state.
@@ -38,6 +40,11 @@ pub(super) struct State {
     pub(super) last_connection: Cell<u64>,
 }
 
+/// Where it is kept that everything was stopped.
+fn halted(paths: &Paths) -> PathBuf {
+    paths.state().join("halted")
+}
+
 impl State {
     pub(super) fn new(
         paths: Paths,
@@ -48,7 +55,6 @@ impl State {
         launcher: Rc<Launcher>,
     ) -> Rc<Self> {
         Rc::new(Self {
-            paths,
             key,
             since: clock::seconds(),
             policy: RefCell::new(Rc::new(policy)),
@@ -60,9 +66,10 @@ impl State {
             audit,
             refusals: RefCell::new(Refusals::new(Bounds::default())),
             launcher,
-            halted: Cell::new(false),
+            halted: Cell::new(fs::read(halted(&paths)).is_ok_and(|text| text == b"1")),
             connections: RefCell::default(),
             last_connection: Cell::new(0),
+            paths,
         })
     }
 
@@ -85,6 +92,16 @@ impl State {
         for fields in self.refusals.borrow_mut().due(clock::milliseconds()) {
             self.audit.note(Kind::Refusals, fields);
         }
+    }
+
+    /// Stops everything or lets work go on; a later judge finds it so.
+    pub(super) fn halt(&self, on: bool) -> Result<(), ErrorCode> {
+        self.halted.set(on);
+        let written = fs::write(halted(&self.paths), if on { "1" } else { "0" });
+        written.map_err(|error| {
+            tracing::error!("judge: {}: {error}", halted(&self.paths).display());
+            ErrorCode::Internal
+        })
     }
 
     /// Ends a session, its sandbox and its questions.

@@ -49,17 +49,38 @@ pub(super) fn path(sandbox: &Path) -> PathBuf {
     }
 }
 
-/// Puts a relay beside the sandboxes' cgroups, not into its own sandbox's, where it would share its limits, and not into the
-/// daemon's, whose processes end with it.
-pub(super) fn take_in_relay(relay: Pid) -> io::Result<()> {
+/// Puts a relay into a cgroup of its own beside the sandboxes': not into its sandbox's, where it would share its limits, and
+/// not into the daemon's, whose processes end with it.
+pub(super) fn take_in_relay(sandbox: &Path, relay: Pid) -> io::Result<()> {
     if is_delegated(Path::new(MOUNT)) {
-        let relays = Path::new(MOUNT).join("relays");
-        if !relays.is_dir() {
-            fs::create_dir(&relays)?;
-        }
-        fs::write(relays.join("cgroup.procs"), relay.as_raw_nonzero().to_string())?;
+        let cgroup = relays(sandbox);
+        fs::create_dir_all(&cgroup)?;
+        fs::write(cgroup.join("cgroup.procs"), relay.as_raw_nonzero().to_string())?;
     }
     Ok(())
+}
+
+/// Ends every process of a sandbox and its relay, by the kernel's own means (cgroup.kill, cgroups(7)). Where there is no cgroup
+/// of theirs there is nothing to do.
+pub(super) fn kill(sandbox: &Path) {
+    if is_delegated(Path::new(MOUNT)) {
+        let inside = Path::new(MOUNT).join(sandbox.file_name().unwrap_or_default());
+        for cgroup in [inside, relays(sandbox)] {
+            let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+        }
+        remove_relays(sandbox);
+    }
+}
+
+/// Takes away the cgroup of a relay that has ended; one that ends just now is taken away with the next one's.
+pub(super) fn remove_relays(sandbox: &Path) {
+    if is_delegated(Path::new(MOUNT)) {
+        let _ = fs::remove_dir(relays(sandbox));
+    }
+}
+
+fn relays(sandbox: &Path) -> PathBuf {
+    Path::new(MOUNT).join("relays").join(sandbox.file_name().unwrap_or_default())
 }
 
 /// Whether systemd has put its mark on a cgroup that it leaves to others.

@@ -45,7 +45,8 @@ pub(super) fn start(
     handover::die_with_parent(&mut command);
     let process = command.spawn().map_err(failed)?;
     drop(command);
-    tell_of(&socket, left).map_err(failed)?;
+    // A judge that has ended already has said why, and is noticed below.
+    let _ = tell_of(&socket, left);
     let mut judge = Judge { socket, process, pulse };
     match judge.heard() {
         Ok(Some(Pulse::Ready)) => Ok(judge),

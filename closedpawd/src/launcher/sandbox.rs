@@ -69,10 +69,14 @@ impl Sandbox {
     pub(super) fn take_back(run: &Path, id: SandboxId, mut parts: Parts) -> Option<(Self, Parts)> {
         let folder = run.join("sandboxes").join(id.to_string());
         let [slot, rootfs] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
-        let slot = slot?.to_str()?.parse().ok().filter(|slot| (*slot as usize) < MOST)?;
-        if !parts.whole() {
+        let slot = slot.and_then(|slot| slot.to_str()?.parse().ok()).filter(|slot| (*slot as usize) < MOST);
+        let (Some(slot), true) = (slot, parts.whole()) else {
+            // Nobody waits for what is left of it to end by itself.
+            for process in [&parts.process, &parts.relay].into_iter().flatten() {
+                let _ = pidfd_send_signal(process, Signal::KILL);
+            }
             return None;
-        }
+        };
         let mut sandbox = Self::in_folder(folder, slot);
         (sandbox.rootfs, sandbox.stored) = (rootfs, true);
         (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
@@ -129,6 +133,11 @@ impl Sandbox {
         let pid = pid.trim().parse().ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         self.process = Some(pidfd_open(pid, PidfdFlags::empty())?);
         Ok(pid)
+    }
+
+    /// The same, where it is not known yet: a number that was read long ago may be somebody else's by now.
+    pub(super) fn watch_once(&mut self) -> io::Result<()> {
+        if self.process.is_none() { self.watch().map(drop) } else { Ok(()) }
     }
 
     /// Signals the runtime's process: everything inside is its threads and stubs.

@@ -81,7 +81,6 @@ pub(super) fn take_back(
                 sandboxes.insert(id, sandbox);
                 left.push((id, parts));
             }
-            // Its relay ends when nobody holds the other end of its socket.
             None => Store::find().forget(id),
         }
     }
@@ -133,8 +132,22 @@ impl Launcher {
         // It may have ended by itself; if not, it has nothing left to decide.
         let _ = self.judge.process.kill();
         let _ = self.judge.process.wait();
+        self.last_removals();
         self.take_down();
         code
+    }
+
+    /// Sandboxes whose removal the judge has ordered before it ended do not go on.
+    fn last_removals(&mut self) {
+        while let Ok(Some((bytes, _))) = frames::receive_packet::<ORDER>(&self.judge.socket) {
+            if let Ok((id, Verb::Remove)) = Verb::from_bytes(&bytes)
+                && let Some(mut sandbox) = self.sandboxes.remove(&id)
+            {
+                sandbox.kill();
+                self.store.forget(id);
+                self.going.insert(id, sandbox);
+            }
+        }
     }
 
     /// Nothing that was started, or was being started, outlives the launcher, but what the store keeps for the next one.
@@ -148,7 +161,7 @@ impl Launcher {
         all.append(&mut self.going);
         for sandbox in all.values_mut() {
             // One that was never started has no process.
-            let _ = sandbox.watch();
+            let _ = sandbox.watch_once();
             sandbox.kill();
         }
         self.delete_all(all.keys().map(ToString::to_string));
@@ -161,6 +174,8 @@ impl Launcher {
         let taken_back: Vec<_> = self.sandboxes.values().map(|sandbox| sandbox.folder.clone()).collect();
         let mut left: Vec<_> = fs::read_dir(&folder).into_iter().flatten().flatten().collect();
         left.retain(|entry| !taken_back.contains(&entry.path()));
+        // Before anything else has their uids: whatever of them lives, honest or not, with a runtime or without.
+        left.iter().for_each(|entry| cgroups::kill(&entry.path()));
         self.delete_all(left.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()));
         for entry in left {
             if let Err(error) = fs::remove_dir_all(entry.path()) {
@@ -312,6 +327,7 @@ impl Launcher {
                 let started = self.create(id, uid, gid, limits, workspace, verb);
                 if started.is_err() {
                     self.sandboxes.remove(&id);
+                    self.store.forget(id);
                 }
                 started
             }
@@ -399,7 +415,7 @@ impl Launcher {
         let relay = command.spawn().map_err(internal)?;
         drop(command);
         let pid = sandbox.relayed_by(&relay).map_err(internal)?;
-        cgroups::take_in_relay(pid).map_err(internal)?;
+        cgroups::take_in_relay(&sandbox.folder, pid).map_err(internal)?;
         let memory = memory().map_err(internal)?;
         if store.is_there() {
             let copies = ours.try_clone().and_then(|control| Ok((control, memory.try_clone()?)));
@@ -492,7 +508,9 @@ impl Launcher {
         }
         match step {
             Step::Delete => {
-                self.going.remove(&sandbox);
+                if let Some(gone) = self.going.remove(&sandbox) {
+                    cgroups::remove_relays(&gone.folder);
+                }
                 self.answer(sandbox, verb, Ok(()), &[])
             }
             Step::Run if status.success() => {
