@@ -9,12 +9,12 @@ use closedpaw_tests::raw::{Raw, Session};
 use closedpaw_tests::rounds;
 use closedpaw_tests::scripted::{Format, Say, Script, Server, Turn};
 use closedpaw_tests::terminal::{QUESTION, Terminal};
-use closedpaw_tests::world::{World, until};
+use closedpaw_tests::world::{World, tree, until};
 use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
 
 /// `tee` says what it hears; the shipped rules ask for it.
@@ -186,6 +186,28 @@ fn a_sandbox_ends_when_the_manager_lets_go() {
 /// A conversation goes on: the console is its session's again, and the agent gets a connection for the one that was lost.
 #[test]
 fn a_conversation_goes_on_with_another_daemon() {
+    a_conversation_goes_on(false);
+}
+
+/// It does where neither of the client's two processes ran while the daemon went: then they learn of everything at once.
+#[test]
+fn a_conversation_that_stood_still_goes_on_with_another_daemon() {
+    for _ in 0..3 {
+        a_conversation_goes_on(true);
+    }
+}
+
+/// Whether something that a local port has sent was not read yet: proc_net(5).
+fn unread_from(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let from = format!("0100007F:{port:04X}");
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .any(|fields| fields[2] == from && !fields[4].ends_with(":00000000"))
+}
+
+fn a_conversation_goes_on(frozen: bool) {
     let mut world = managed();
     let (asked, twice) = mpsc::channel();
     let (restarted, go_on) = mpsc::channel::<()>();
@@ -202,9 +224,22 @@ fn a_conversation_goes_on_with_another_daemon() {
     let mut command = world.person.ctl_command(&["ask", "What do you say?", "--model-url", &url]);
     let client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     twice.recv().unwrap();
+    let signal = |signal| {
+        for process in tree(client.id()) {
+            let told = Command::new("kill").arg(signal).arg(process.to_string()).status().unwrap();
+            assert!(told.success());
+        }
+    };
+    if frozen {
+        signal("-STOP");
+    }
     world.kill9();
     world.start();
     restarted.send(()).unwrap();
+    if frozen {
+        until("the model has answered", || unread_from(server.port()).then_some(()));
+        signal("-CONT");
+    }
     let output = client.wait_with_output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && out.contains("That is all."), "{out}\n{err}");

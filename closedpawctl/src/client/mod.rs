@@ -3,6 +3,8 @@
 
 mod dial;
 pub mod heads;
+#[cfg(test)]
+mod tests;
 
 pub use dial::{Daemon, Pinned};
 
@@ -28,9 +30,10 @@ pub type Answered = (Reply, Vec<OwnedFd>);
 pub enum Unanswered {
     /// The daemon said no.
     Refused(Refusal),
-    /// The connection is of no more use.
+    /// The connection is of no more use, and nobody knows whether the daemon heard.
     Lost(Failure),
-    /// Nor is it, and a question that was open on it is gone: nothing was done.
+    /// The connection is of no more use, and nothing was done: the daemon did not hear the whole statement, or went with the
+    /// question that it put.
     Unasked(Failure),
 }
 
@@ -52,6 +55,8 @@ pub struct Connection {
     sequence: u64,
     events: VecDeque<Event>,
     head: Option<Head>,
+    /// Nobody reads what is written any more.
+    deaf: bool,
 }
 
 impl Connection {
@@ -77,7 +82,16 @@ impl Connection {
         let challenge = welcome.challenge;
         let (tell, frames) = mpsc::channel(64);
         tokio::task::spawn_local(listen(reader, tell));
-        Ok(Self { frames, writer, challenge, key, sequence: 0, events: VecDeque::new(), head: None })
+        Ok(Self {
+            frames,
+            writer,
+            challenge,
+            key,
+            sequence: 0,
+            events: VecDeque::new(),
+            head: None,
+            deaf: false,
+        })
     }
 
     /// Makes a request and waits for its answer.
@@ -113,9 +127,12 @@ impl Connection {
         let signed = Signed { context, key: sign::key_id(&self.key), sequence, signature, body };
         let frame = codec::encode(&signed).ok_or_else(too_large)?;
         self.sequence += 1;
-        self.writer.write(&frame, with).await.map_err(|error| lost(&error))?;
+        if let Err(error) = self.writer.write(&frame, with).await {
+            self.deaf = true;
+            return Err(Unanswered::Unasked(Failure::lost(error)));
+        }
         loop {
-            let frame = self.frame().await.map_err(Unanswered::Lost)?;
+            let frame = self.frame().await.map_err(unheard)?;
             match codec::decode(&frame.body).map_err(|error| lost(&error))? {
                 Outgoing::Event(event) => self.events.push_back(event),
                 Outgoing::Reply { sequence: answered, head, result } if answered == sequence => {
@@ -129,9 +146,9 @@ impl Connection {
         }
     }
 
-    async fn frame(&mut self) -> Result<Frame, Failure> {
-        let frame = self.frames.recv().await.ok_or_else(|| Failure::lost("it hung up"))?;
-        frame.map_err(Failure::lost)
+    async fn frame(&mut self) -> io::Result<Frame> {
+        let hung_up = || io::Error::new(io::ErrorKind::UnexpectedEof, "it hung up");
+        self.frames.recv().await.ok_or_else(hung_up)?
     }
 
     /// The next event. Cancel-safe.
@@ -140,7 +157,7 @@ impl Connection {
             return Ok(event);
         }
         loop {
-            match codec::decode(&self.frame().await?.body).map_err(Failure::lost)? {
+            match codec::decode(&self.frame().await.map_err(Failure::lost)?.body).map_err(Failure::lost)? {
                 Outgoing::Event(event) => return Ok(event),
                 // Whoever asked that has stopped waiting.
                 Outgoing::Reply { sequence, .. } if sequence < self.sequence => {}
@@ -153,12 +170,21 @@ impl Connection {
 
     /// Whether the daemon has hung up.
     pub fn is_lost(&self) -> bool {
-        self.frames.is_closed()
+        self.deaf || self.frames.is_closed()
     }
 
     /// The log's head as the last answer told it.
     pub fn head(&self) -> Option<Head> {
         self.head
+    }
+}
+
+/// A Unix socket that was closed before everything in it was read is *reset* for the other side (`unix_release_sock` of the
+/// kernel): then the last statement was not heard to its end, and nothing came of it. Merely closed, it may have been.
+fn unheard(error: io::Error) -> Unanswered {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => Unanswered::Unasked(Failure::lost(error)),
+        _ => Unanswered::Lost(Failure::lost(error)),
     }
 }
 

@@ -185,7 +185,9 @@ impl Conversation<'_> {
 
     /// The agent's own connection went with the daemon, too. It gets one for each that was lost, and none besides.
     async fn dial_daemon(&mut self, agent: &Agent) -> Result<(), Failure> {
-        if self.control.is_lost() {
+        // A daemon that ends hangs up on one after the other: whether it is still there, only an answer tells.
+        let there = self.control.request(&Request::Status, &[]).await;
+        if matches!(there, Err(Unanswered::Lost(_) | Unanswered::Unasked(_))) {
             self.rejoin().await?;
         }
         let dialled = match self.owed {

@@ -19,7 +19,7 @@ pub use build::Builder;
 pub use log::{Records, word};
 pub use manager::Manager;
 pub use people::{Person, Ran, interrupt};
-pub use processes::{field, scheduling};
+pub use processes::{field, scheduling, tree};
 pub use wait::{LONG, until};
 
 use crate::raw::Raw;

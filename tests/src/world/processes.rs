@@ -59,6 +59,11 @@ pub(super) fn below(id: u32) -> Vec<Process> {
     found
 }
 
+/// The same, with the process itself, by number.
+pub fn tree(id: u32) -> Vec<u32> {
+    below(id).iter().map(Process::id).chain([id]).collect()
+}
+
 /// The processes whose command line names a folder; a runtime's processes name the folder of its state.
 pub(super) fn naming(folder: &Path) -> Vec<Process> {
     let name = folder.as_os_str().as_encoded_bytes();
