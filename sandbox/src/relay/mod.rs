@@ -1,7 +1,8 @@
 //! `closedpaw-relay`: one per sandbox, outside it.
 //!
 //! Descriptor 3 is the control socket to the judge, 4 the sandbox's standard input, 5 its standard output. The relay
-//! confines itself before it reads the first byte of any of them. When the judge or the sandbox goes, it goes.
+//! confines itself before it reads the first byte of any of them. When the sandbox goes, or nobody holds the
+//! other end of its control socket any more (the judge, and the service manager for the next one), it goes.
 #![forbid(unsafe_code)]
 
 mod confine;
