@@ -58,6 +58,14 @@ enum Command {
     /// Your sandboxes: list them, end one.
     #[command(subcommand, after_help = "Example:\n  closedpawctl sandbox list")]
     Sandbox(commands::sandbox::Word),
+    /// Stop everything of yours at once, and keep it stopped.
+    #[command(
+        after_help = "Example:\n  closedpawctl stop\n\nIt stays so, over restarts too, until:\n  closedpawctl start"
+    )]
+    Stop(commands::stop::Whose),
+    /// Let work begin again after a stop.
+    #[command(after_help = "Example:\n  closedpawctl start")]
+    Start(commands::stop::Whose),
     /// Keys: make yours, enrol it, list and revoke.
     #[command(
         subcommand,
@@ -117,6 +125,8 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
         Command::Watch(watch) => commands::watch::run(&watch, &daemon, json).await.map(|()| 0),
         Command::Audit(word) => commands::audit::run(word, &daemon, json).await.map(|()| 0),
         Command::Sandbox(word) => commands::sandbox::run(word, &daemon, json).await.map(|()| 0),
+        Command::Stop(whose) => commands::stop::stop(&whose, &daemon).await.map(|()| 0),
+        Command::Start(whose) => commands::stop::start(&whose, &daemon).await.map(|()| 0),
         Command::Key(word) => commands::key::run(word, &daemon, json).await.map(|()| 0),
         Command::Policy(word) => commands::policy::run(word, &daemon, json),
         Command::Model(word) => commands::model::run(word, json).await.map(|()| 0),

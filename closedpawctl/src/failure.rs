@@ -63,6 +63,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let cause = match refusal.code {
             ErrorCode::Denied if refusal.detail.is_empty() => "policy denies it".to_owned(),
+            ErrorCode::Halted if refusal.detail.is_empty() => "everything was stopped on purpose".to_owned(),
             ErrorCode::AnsweredNo => "the answer was no".to_owned(),
             _ if refusal.detail.is_empty() => "the daemon refuses".to_owned(),
             _ => crate::console::screen::visible(&refusal.detail),

@@ -57,6 +57,23 @@ pub enum SandboxVerb {
     Kill,
     /// Save one's state.
     Checkpoint,
+    /// End all of one's own, and begin none.
+    Stop,
+    /// Let work begin again.
+    Start,
+}
+
+impl SandboxVerb {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Kill => "kill",
+            Self::Checkpoint => "checkpoint",
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
 }
 
 /// What is to happen. Every string is opaque to the daemon: compared, never interpreted.
@@ -359,12 +376,7 @@ impl Effect {
                 vec![("server", server.clone()), ("tool", tool.clone()), ("arguments", arguments.words())]
             }
             Self::Sandbox { verb, id } => {
-                let verb = match verb {
-                    SandboxVerb::List => "list",
-                    SandboxVerb::Kill => "kill",
-                    SandboxVerb::Checkpoint => "checkpoint",
-                };
-                let mut words = vec![("verb", verb.to_owned())];
+                let mut words = vec![("verb", verb.name().to_owned())];
                 words.extend(id.map(|id| ("sandbox", id.to_string())));
                 words
             }

@@ -88,7 +88,7 @@ codes! {
     /// As many open questions as one session may have.
     TooManyQuestions = 27, "too-many-questions", 75, "wait for an answer";
     /// Everything is stopped.
-    Halted = 28, "halted", 75, "everything was stopped on purpose; an admin lets work go on again";
+    Halted = 28, "halted", 75, "closedpawctl start lets work go on again; an admin's start --all, if an admin stopped it";
     /// The answer must come from somebody else.
     OtherApprover = 29, "other-approver", 77, "let a person whom the rule names answer: closedpawctl approvals";
 

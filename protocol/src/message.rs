@@ -124,10 +124,12 @@ pub enum Request {
         /// Which session.
         session: SessionId,
     },
-    /// Stop everything (`true`) or let work go on.
+    /// Stop everything and keep it stopped (`true`), or let work go on. A stop is answered when nothing runs any more.
     Halt {
         /// Whether to stop.
         on: bool,
+        /// Everybody's work, or this person's.
+        all: bool,
     },
     /// Be the console of a session whose console's connection was lost with the daemon.
     Resume {

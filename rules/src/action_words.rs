@@ -46,7 +46,7 @@ pub fn usage(kind: ActionKind) -> &'static str {
         ActionKind::Schedule => "schedule WHEN",
         ActionKind::Skill => "skill NAME",
         ActionKind::Tool => "tool SERVER TOOL",
-        ActionKind::Sandbox => "sandbox list|kill|checkpoint [ID]",
+        ActionKind::Sandbox => "sandbox list|kill|checkpoint|stop|start [ID]",
         ActionKind::Log => "log",
         ActionKind::Admin => "admin VERB",
     }

@@ -239,14 +239,10 @@ impl Word for Tier {
 
 impl Word for SandboxVerb {
     fn all() -> impl Iterator<Item = Self> {
-        [Self::List, Self::Kill, Self::Checkpoint].into_iter()
+        [Self::List, Self::Kill, Self::Checkpoint, Self::Stop, Self::Start].into_iter()
     }
     fn word(self) -> &'static str {
-        match self {
-            Self::List => "list",
-            Self::Kill => "kill",
-            Self::Checkpoint => "checkpoint",
-        }
+        self.name()
     }
 }
 

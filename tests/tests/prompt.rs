@@ -163,3 +163,29 @@ fn a_command_of_a_megabyte_is_refused() {
     assert!(world.records().work().is_empty());
     world.verify_audit();
 }
+
+/// The first answer counts, wherever it is given. The question here ends with it, and the next one is answered here again.
+#[test]
+fn an_answer_elsewhere_ends_the_question_here() {
+    let world = World::new();
+    for (word, said) in [("approve", "(yes was said elsewhere)"), ("deny", "(no was said elsewhere")] {
+        let touch = |name: &str| Turn::from(Say::call("run", json!({ "argv": ["touch", name] })));
+        let turns = [touch("first"), touch("second"), Say::text("That is all.").into()];
+        let server = Server::start(Script::new(Format::OpenAi, turns)).unwrap();
+        let url = format!("http://127.0.0.1:{}", server.port());
+        let command = world.person.ctl_command(&["ask", "What do you say?", "--model-url", &url]);
+        let mut terminal = Terminal::start(command, false);
+        terminal.expect_in_turn(QUESTION);
+        let listed = world.ctl(&["approvals", "list", "--json"]).json();
+        let ran = world.ctl(&["approvals", word, listed[0]["id"].as_str().unwrap()]);
+        assert_eq!(ran.code, Some(0), "{ran}");
+        terminal.expect_in_turn(said);
+        terminal.expect_in_turn(QUESTION);
+        terminal.write("y\n");
+        let shown = terminal.finish();
+        assert_eq!(shown.status.code(), Some(0), "{}", shown.seen);
+        assert!(shown.seen.contains("That is all.") && shown.seen.contains("+ second"), "{}", shown.seen);
+        assert_eq!(shown.seen.contains("+ first"), word == "approve", "{}", shown.seen);
+    }
+    world.verify_audit();
+}

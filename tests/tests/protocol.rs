@@ -93,10 +93,10 @@ fn statements_out_of_order_end_the_connection() {
 fn a_changed_statement_ends_the_connection() {
     let world = World::new();
     let key = world.person.key();
-    let halt = encode(&Request::Halt { on: true }).unwrap();
+    let halt = encode(&Request::Halt { on: true, all: true }).unwrap();
     type Change = fn(&mut closedpaw_protocol::message::Signed);
     let changes: [(&str, Change); 4] = [
-        ("a body", |signed| signed.body = encode(&Request::Halt { on: false }).unwrap()),
+        ("a body", |signed| signed.body = encode(&Request::Halt { on: false, all: true }).unwrap()),
         ("a signature", |signed| signed.signature[0] ^= 1),
         ("another signature bit", |signed| signed.signature[63] ^= 0x80),
         ("no signature", |signed| signed.signature = [0; 64]),
@@ -269,8 +269,8 @@ fn an_agents_key_can_ask_and_nothing_else() {
         Request::Keys,
         Request::Status,
         Request::Changes { session: own.session },
-        Request::Halt { on: true },
-        Request::Halt { on: false },
+        Request::Halt { on: true, all: true },
+        Request::Halt { on: false, all: true },
     ];
     for request in requests {
         let refusal = session.agent.request(&key, &request, &[]).unwrap_err();

@@ -20,9 +20,6 @@ use std::sync::{Mutex, mpsc};
 /// `tee` says what it hears; the shipped rules ask for it.
 const TEE: &str = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\n";
 
-/// A person may stop everything, and let it go on.
-const STOP: &str = "version = 1\n[[rule]]\nname = \"stopping\"\nallow = [\"admin\"]\nverb = [\"stop\", \"start\"]\nrole = [\"approver\"]\n";
-
 fn managed() -> World {
     World::builder().second_key().managed().build()
 }
@@ -277,7 +274,6 @@ fn what_was_being_asked_is_asked_again() {
 fn what_was_stopped_stays_stopped() {
     let mut world = managed();
     world.write_policy("50-tee.toml", TEE);
-    world.write_policy("60-stop.toml", STOP);
     let mut command = world.person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
     let mut client =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -287,17 +283,23 @@ fn what_was_stopped_stays_stopped() {
     writeln!(input, "on").unwrap();
     output.read_line(&mut line).unwrap();
     until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
-    let halt = |world: &World, on| world.raw().request(&world.person.key(), &Request::Halt { on }, &[]);
-    assert_eq!(halt(&world, true), Ok(Reply::Done));
+    let mut stop =
+        world.person.ctl_command(&["stop"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let halted = world.state().join("halted");
+    until("the stop is written down", || {
+        std::fs::read_to_string(&halted).ok().filter(|text| text.ends_with('\n'))
+    });
     // At once: whatever the judge had ordered by then, the launcher may not have done it.
     world.kill9();
+    stop.wait().unwrap();
     world.start();
     assert!(world.status().halted && sandboxes(&world).is_empty());
     let status = until("the command ends", || client.try_wait().unwrap());
     assert_ne!(status.code(), Some(0));
     until("its processes end", || world.sandbox_process().is_none().then_some(()));
     assert_eq!(world.ctl(&["run", "-q", "--", "true"]).code, Some(75));
-    assert_eq!(halt(&world, false), Ok(Reply::Done));
+    let started = world.ctl(&["start"]);
+    assert_eq!(started.code, Some(0), "{started}");
     world.kill9();
     world.start();
     assert!(!world.status().halted);

@@ -265,7 +265,7 @@ fn a_stop_of_everything_and_its_end_are_told() {
     let world = World::builder().role("admin").second_key().build();
     let watches = [Watch::of(&world.person), Watch::of(&world.other)];
     for on in [true, false] {
-        let halted = world.raw().request(&world.person.key(), &Request::Halt { on }, &[]);
+        let halted = world.raw().request(&world.person.key(), &Request::Halt { on, all: true }, &[]);
         assert_eq!(halted, Ok(Reply::Done));
         for watch in &watches {
             until("it is told", || (watch.event("halted")["on"] == on).then_some(()));

@@ -8,7 +8,7 @@ use crate::console::session::Person;
 use crate::failure::Failure;
 use closedpaw_ledger::read::{parse, render_line};
 use closedpaw_ledger::verify::{Report, Verifier};
-use closedpaw_protocol::message::{Event, Reply, Request};
+use closedpaw_protocol::message::{Reply, Request};
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -149,13 +149,13 @@ fn print(line: &[u8], as_json: bool) {
 async fn tail(connection: &mut Connection, person: &Person, as_json: bool) -> Result<(), Failure> {
     let mut file = open(connection).await?;
     file.seek(SeekFrom::End(0)).map_err(read_failed)?;
-    let mut watch = crate::console::ask::watch(person).await?;
+    let mut watch = crate::console::events::watch(person).await?;
     let mut rest = Vec::new();
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            event = watch.recv() => if matches!(event, None | Some(Event::Halted { on: true })) && watch.is_closed() {
+            event = watch.recv() => if event.is_none() {
                 return Err(Failure::lost("it hung up"));
             },
             _ = tokio::signal::ctrl_c() => return Ok(()),

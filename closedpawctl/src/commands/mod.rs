@@ -10,6 +10,7 @@ pub mod policy;
 pub mod run;
 pub mod sandbox;
 pub mod status;
+pub mod stop;
 pub mod watch;
 
 use crate::console::screen;

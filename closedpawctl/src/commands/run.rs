@@ -3,7 +3,8 @@
 
 use crate::client::heads;
 use crate::client::{Connection, Daemon, fresh_key, key_id};
-use crate::console::ask::{answer, watch};
+use crate::console::ask::answer;
+use crate::console::events::{Events, watch};
 use crate::console::finish;
 use crate::console::screen::{self, Screen};
 use crate::console::session::{self, Choice, Person, Session, rejoin};
@@ -11,7 +12,7 @@ use crate::failure::Failure;
 use crate::work::{self, Feeding, Listening, Said};
 use closedpaw_protocol::message::Event;
 use closedpaw_protocol::stream::{Exit, MAX_PAYLOAD};
-use closedpaw_protocol::{ApprovalId, Effect, Stdin};
+use closedpaw_protocol::{ApprovalId, Effect, ErrorCode, Refusal, Stdin};
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Read};
 use tokio::sync::mpsc;
@@ -91,7 +92,7 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
 /// Puts questions and names rules that deny, until the daemon hangs up.
 async fn attend(
     control: &mut Connection,
-    events: &mut mpsc::UnboundedReceiver<Event>,
+    events: &mut Events,
     session: &Session,
     answered: &mut BTreeSet<ApprovalId>,
 ) -> Result<(), Failure> {
@@ -101,11 +102,12 @@ async fn attend(
             Event::Asked(question)
                 if question.action.session == session.seat.session && answered.insert(question.id) =>
             {
-                answer(control, *question).await?;
+                answer(control, *question, events).await?;
             }
             Event::Denied { session: of, rule, .. } if of == session.seat.session && !rule.is_empty() => {
                 screen::err(&format!("! the rule \"{}\" denies it\n", screen::visible(&rule)));
             }
+            Event::Halted { on: true } => return Err(Refusal::from(ErrorCode::Halted).into()),
             _ => {}
         }
     }

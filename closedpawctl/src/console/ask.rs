@@ -3,6 +3,7 @@
 
 use super::child::Agent;
 use super::endpoints::{self, Endpoint};
+use super::events::{Events, watch};
 use super::finish;
 use super::prompt::{self, Said};
 use super::screen::{Screen, visible};
@@ -11,10 +12,9 @@ use crate::client::{Connection, Daemon, Unanswered};
 use crate::failure::Failure;
 use crate::link::{Job, ToAgent, ToConsole, Undialled};
 use closedpaw_protocol::message::{Answer, Event, Question, Request};
-use closedpaw_protocol::{ApprovalId, KeyId};
+use closedpaw_protocol::{ApprovalId, ErrorCode, KeyId, Refusal};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(100);
@@ -97,36 +97,13 @@ pub async fn ready(agent: &mut Agent) -> Result<KeyId, Failure> {
     }
 }
 
-/// Events for consoles, on a connection of their own, so that waiting for them never mixes with answers.
-pub async fn watch(person: &Person) -> Result<mpsc::UnboundedReceiver<Event>, Failure> {
-    Ok(watch_on(person).await?.1)
-}
-
-/// The same, with a way to add to them. The events end with the connection, however many could still be added.
-pub async fn watch_on(
-    person: &Person,
-) -> Result<(mpsc::WeakUnboundedSender<Event>, mpsc::UnboundedReceiver<Event>), Failure> {
-    let mut connection = person.connect().await?;
-    connection.request(&Request::Watch, &[]).await?;
-    let (tell, events) = mpsc::unbounded_channel();
-    let weak = tell.downgrade();
-    tokio::task::spawn_local(async move {
-        while let Ok(event) = connection.event().await {
-            if tell.send(event).is_err() {
-                return;
-            }
-        }
-    });
-    Ok((weak, events))
-}
-
 struct Conversation<'a> {
     screen: &'a mut Screen,
     control: &'a mut Connection,
     person: &'a Person,
     endpoints: Vec<Endpoint>,
     session: &'a Session,
-    events: mpsc::UnboundedReceiver<Event>,
+    events: Events,
     /// The agent may have another connection to the daemon, because the one it had went with the daemon.
     owed: bool,
     /// Questions that were put; one that is open when the daemon is back may be heard of twice.
@@ -245,7 +222,7 @@ impl Conversation<'_> {
             Event::Asked(question) if question.action.session == self.session.seat.session => {
                 self.screen.rest();
                 self.screen.passage_end();
-                answer(self.control, *question).await
+                answer(self.control, *question, &mut self.events).await
             }
             Event::Denied { session, action, rule, why, .. } if session == self.session.seat.session => {
                 let by = if rule.is_empty() {
@@ -260,9 +237,7 @@ impl Conversation<'_> {
             Event::Closed { session } if session == self.session.seat.session => {
                 Err(Failure::new("session-ended", 75, "the session was ended from elsewhere", "ask again"))
             }
-            Event::Halted { on: true } => {
-                Err(Failure::new("halted", 75, "everything was stopped", "an admin lets work go on again"))
-            }
+            Event::Halted { on: true } => Err(Refusal::from(ErrorCode::Halted).into()),
             Event::Asked(_)
             | Event::Decided { .. }
             | Event::Denied { .. }
@@ -275,13 +250,33 @@ impl Conversation<'_> {
     }
 }
 
-/// Asks the person and tells the daemon what was said.
-pub async fn answer(control: &mut Connection, question: Question) -> Result<(), Failure> {
+/// Asks the person and tells the daemon what was said, unless the question is over before anything is.
+pub async fn answer(
+    control: &mut Connection,
+    question: Question,
+    events: &mut Events,
+) -> Result<(), Failure> {
     let asked = question.clone();
-    let (tell, said) = tokio::sync::oneshot::channel();
+    let (tell, mut said) = tokio::sync::oneshot::channel();
+    let (over, hang_up) =
+        std::io::pipe().map_err(|error| Failure::new("pipe", 71, error.to_string(), "try again"))?;
     // A thread of its own: it waits for a person, and whoever stops everything does not wait for it.
-    std::thread::spawn(move || tell.send(prompt::ask(&asked)));
-    let said = said.await.unwrap_or(Said::No);
+    std::thread::spawn(move || tell.send(prompt::ask(&asked, &over)));
+    let said = tokio::select! {
+        said = &mut said => said.unwrap_or(Said::No),
+        ended = events.end_of(&question) => {
+            drop(hang_up);
+            // The next question must not find this one still reading.
+            let late = said.await.unwrap_or(Said::Nothing);
+            if late == Said::Nothing {
+                super::screen::err(&format!("({ended})\n"));
+            }
+            late
+        }
+    };
+    if said == Said::Nothing {
+        return Ok(());
+    }
     let answer = Answer {
         id: question.id,
         digest: question.digest,

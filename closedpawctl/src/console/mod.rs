@@ -7,6 +7,7 @@ pub mod child;
 pub mod desktop;
 pub mod embedded;
 pub mod endpoints;
+pub mod events;
 pub mod finish;
 pub mod manager;
 pub mod notices;

@@ -18,6 +18,8 @@ pub enum Said {
     No,
     /// No, and nothing else either.
     Stop,
+    /// Nothing: the question was over before they did.
+    Nothing,
 }
 
 /// The question as lines to show, or none where what would be shown is not what would run.
@@ -81,8 +83,8 @@ fn lookalikes(value: &str) -> Option<String> {
 
 /// Asks. Without a person at a terminal, past the question's time, or where the question is not what it says: no.
 ///
-/// Blocks; what was typed before the question is thrown away.
-pub fn ask(question: &Question) -> Said {
+/// Blocks, until `over` can be read or is hung up as well; what was typed before the question is thrown away.
+pub fn ask(question: &Question, over: &impl AsFd) -> Said {
     let Some(text) = render(question) else {
         err("! a question whose digest is not that of what it shows was refused\n");
         return Said::No;
@@ -97,11 +99,14 @@ pub fn ask(question: &Question) -> Said {
     let _ = tcdrain(io::stderr());
     let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
     err(choices);
-    match read_line(remaining(question.until)).as_deref().map(str::trim) {
-        Some("y" | "Y" | "yes" | "once") => Said::Once,
-        Some("s" | "S" | "stop") => Said::Stop,
-        Some(_) => Said::No,
-        None => {
+    match read_line(remaining(question.until), over) {
+        Line::Read(line) => match line.trim() {
+            "y" | "Y" | "yes" | "once" => Said::Once,
+            "s" | "S" | "stop" => Said::Stop,
+            _ => Said::No,
+        },
+        Line::Over => Said::Nothing,
+        Line::None => {
             err("no (nobody answered in time)\n");
             Said::No
         }
@@ -113,20 +118,33 @@ fn remaining(until: u64) -> Duration {
     Duration::from_secs(until).saturating_sub(now)
 }
 
-fn read_line(within: Duration) -> Option<String> {
+/// What came of waiting for a line.
+enum Line {
+    Read(String),
+    Over,
+    None,
+}
+
+fn read_line(within: Duration, over: &impl AsFd) -> Line {
     let end = Instant::now() + within;
     loop {
-        let left = end.checked_duration_since(Instant::now())?;
+        let Some(left) = end.checked_duration_since(Instant::now()) else { return Line::None };
         let timeout = PollTimeout::try_from(left.min(Duration::from_secs(3600))).unwrap_or(PollTimeout::MAX);
         let stdin = io::stdin();
-        let mut watched = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        let mut watched = [over.as_fd(), stdin.as_fd()].map(|place| PollFd::new(place, PollFlags::POLLIN));
         match poll(&mut watched, timeout) {
             Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
             Ok(_) => {}
-            Err(_) => return None,
+            Err(_) => return Line::None,
+        }
+        if watched.first().and_then(PollFd::any) != Some(false) {
+            return Line::Over;
         }
         let mut line = String::new();
-        return stdin.lock().read_line(&mut line).ok().filter(|read| *read > 0).map(|_| line);
+        return match stdin.lock().read_line(&mut line) {
+            Ok(1..) => Line::Read(line),
+            Ok(0) | Err(_) => Line::None,
+        };
     }
 }
 
@@ -188,7 +206,7 @@ mod tests {
         let mut lying = question(&["echo", "harmless"]);
         lying.digest.0[0] ^= 1;
         assert_eq!(render(&lying), None);
-        assert_eq!(ask(&lying), Said::No);
+        assert_eq!(ask(&lying, &io::stdin()), Said::No);
     }
 
     #[test]

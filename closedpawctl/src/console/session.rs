@@ -1,7 +1,7 @@
 //! Opening a session: what the person's key signs, and the folder's descriptor.
 #![forbid(unsafe_code)]
 
-use super::ask::watch_on;
+use super::events::{Events, watch_on};
 use crate::client::{Connection, Daemon, Pinned, Unanswered};
 use crate::failure::Failure;
 use crate::link::Seat;
@@ -13,7 +13,6 @@ use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
 
 /// How long a session stays open by itself, in seconds.
 const OPEN: u64 = 12 * 3600;
@@ -108,10 +107,7 @@ pub async fn open(
 
 /// Connects again after the daemon has gone, and is the session's console again if it is still there. One that is not ends
 /// what runs in it by itself.
-pub async fn rejoin(
-    person: &Person,
-    session: SessionId,
-) -> Result<(Connection, mpsc::UnboundedReceiver<Event>), Failure> {
+pub async fn rejoin(person: &Person, session: SessionId) -> Result<(Connection, Events), Failure> {
     patiently(|| async {
         let mut control = person.connect().await?;
         // In this order, what is asked in between is heard of twice, and not never.
@@ -128,7 +124,7 @@ pub async fn rejoin(
                 }
             }
         }
-        Ok((control, events))
+        Ok((control, Events::new(events)))
     })
     .await
 }

@@ -26,7 +26,7 @@ pub(super) enum Deed {
     List,
     Log,
     Consistency(u64),
-    Halt(bool),
+    Halt { on: bool, all: bool },
 }
 
 /// A statement with the action it comes to, and what policy says to that.
@@ -48,12 +48,14 @@ impl Authenticated {
         let policy = state.policy();
         let Self { speaker, statement, descriptors } = self;
         let (deed, action, approval) = deed(&speaker, statement, &policy, state)?;
-        check(&deed, &action, &descriptors, &policy, state)?;
+        check(&speaker, &deed, &action, &descriptors, &policy, state)?;
         let (_, digest) = action.seal().ok_or(ErrorCode::TooLarge)?;
         let label = match &deed {
             Deed::Work(session) => session.label.borrow().join(&session.sources()),
             Deed::Open(opening) => opening.label.clone(),
-            Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt(_) => Label::default(),
+            Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt { .. } => {
+                Label::default()
+            }
         };
         let decision = decide(&policy, &speaker, &action, &label, &[]);
         if let Verdict::Deny { .. } = decision.verdict {
@@ -140,9 +142,13 @@ fn deed(
         Request::Sandboxes => Ok((Deed::List, sandbox(SandboxVerb::List, None), None)),
         Request::Log => Ok((Deed::Log, of_person(Effect::Log), None)),
         Request::Consistency { size } => Ok((Deed::Consistency(size), of_person(Effect::Log), None)),
-        Request::Halt { on } => {
-            let verb = if on { "stop" } else { "start" }.to_owned();
-            Ok((Deed::Halt(on), of_person(Effect::Admin { verb }), None))
+        Request::Halt { on, all } => {
+            let verb = if on { SandboxVerb::Stop } else { SandboxVerb::Start };
+            let effect = match all {
+                true => Effect::Admin { verb: verb.name().to_owned() },
+                false => Effect::Sandbox { verb, id: None },
+            };
+            Ok((Deed::Halt { on, all }, of_person(effect), None))
         }
         Request::Close { .. }
         | Request::Watch
@@ -156,6 +162,7 @@ fn deed(
 
 /// What has to be right before policy is asked at all.
 fn check(
+    speaker: &Speaker,
     deed: &Deed,
     action: &Action,
     descriptors: &[OwnedFd],
@@ -164,8 +171,9 @@ fn check(
 ) -> Result<(), Refusal> {
     match deed {
         Deed::Work(session) => check_work(session, action, descriptors, policy, state),
+        Deed::Open(_) if state.halts.hold(speaker.uid) => Err(ErrorCode::Halted.into()),
         Deed::Open(opening) => check_opening(opening, descriptors, policy, state),
-        Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt(_) => Ok(()),
+        Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt { .. } => Ok(()),
     }
 }
 
@@ -176,7 +184,7 @@ fn check_work(
     policy: &InForce,
     state: &State,
 ) -> Result<(), Refusal> {
-    if state.halted.get() {
+    if state.halts.hold(session.uid) {
         return Err(ErrorCode::Halted.into());
     }
     if action.revision != policy.revision {
@@ -245,9 +253,6 @@ fn check_opening(
     state: &State,
 ) -> Result<(), Refusal> {
     let now = clock::seconds();
-    if state.halted.get() {
-        return Err(ErrorCode::Halted.into());
-    }
     if opening.workspace.is_some() != (descriptors.len() == 1) {
         return Err(ErrorCode::WorkspaceMissing.into());
     }

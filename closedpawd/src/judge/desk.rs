@@ -91,7 +91,7 @@ fn status(speaker: &Speaker, state: &State) -> Status {
         sessions: u32::try_from(state.sessions.borrow().of_user(speaker.uid).len()).unwrap_or(u32::MAX),
         since: state.since,
         profiles: policy.profiles.keys().cloned().collect(),
-        halted: state.halted.get(),
+        halted: state.halts.hold(speaker.uid),
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Optio
             let (head, proof) = state.audit.consistency(size);
             Ok(((Reply::Consistency(proof.unwrap_or_default()), None), Some(head)))
         }
-        Deed::Open(_) | Deed::Work(_) | Deed::Kill(_) | Deed::Halt(_) => Err(ErrorCode::Internal.into()),
+        Deed::Open(_) | Deed::Work(_) | Deed::Kill(_) | Deed::Halt { .. } => Err(ErrorCode::Internal.into()),
     }
 }
 

@@ -22,6 +22,7 @@ use closedpaw_protocol::{Effect, ErrorCode, Label, Refusal, SandboxId, SessionId
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Carries it out.
@@ -45,11 +46,15 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
             work.carry_out(&action.effect, (rule, label), make, &descriptors, state).await
         }
         Deed::Kill(sandbox) => kill(sandbox, &speaker, state),
-        Deed::Halt(on) => halt(on, &speaker, state),
+        Deed::Halt { on: true, all } => stop(all, &speaker, state).await,
+        Deed::Halt { on: false, all } => start(all, &speaker, state),
         // These change nothing, so they are never recorded and do not come here.
         Deed::List | Deed::Log | Deed::Consistency(_) => Err(ErrorCode::Internal.into()),
     }
 }
+
+/// How long a stop waits for what it has ended to be gone.
+const STOPPED: Duration = Duration::from_secs(10);
 
 /// The most pieces of work at a time in one session: one stream of the channel is the start gate's.
 const MOST_WORK: usize = 63;
@@ -207,6 +212,11 @@ async fn open(
         workspace: descriptors.into_iter().next(),
     };
     let sandbox = Sandbox::start(&state.launcher, plan).await?;
+    // Everything may have been stopped meanwhile, and this was not among it.
+    if state.halts.hold(speaker.uid) {
+        sandbox.kill();
+        return Err(ErrorCode::Halted.into());
+    }
     let session = Rc::new(Session {
         id: SessionId(super::random()?),
         uid: speaker.uid,
@@ -255,18 +265,56 @@ fn kill(id: SandboxId, speaker: &Speaker, state: &State) -> Result<Answer, Refus
     Ok((Reply::Done, None))
 }
 
-fn halt(on: bool, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
-    let kept = state.halt(on);
-    let sessions: Vec<SessionId> = state.sessions.borrow().all().map(|session| session.id).collect();
-    let ended = if on { sessions.len() as u64 } else { 0 };
-    if on {
-        sessions.into_iter().for_each(|session| state.close(session, "everything was stopped"));
+/// Ends all work, and has none begin; comes back when nothing runs any more.
+async fn stop(all: bool, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
+    let kept = halt(true, all, speaker, state);
+    let concerned = |session: &&Rc<Session>| all || session.uid == speaker.uid;
+    let sessions: Vec<_> = state.sessions.borrow().all().filter(concerned).cloned().collect();
+    sessions.iter().for_each(|session| state.close(session.id, "everything was stopped"));
+    note(all, "everything", sessions.len() as u64, speaker, state);
+    let gone = async {
+        for session in &sessions {
+            session.sandbox.gone().await;
+        }
+    };
+    if tokio::time::timeout(STOPPED, gone).await.is_err() {
+        return Err(Refusal::because(
+            ErrorCode::Busy,
+            "nothing begins any more, but not everything has ended yet",
+        ));
     }
-    let scope = if on { "everything" } else { "nothing any more" }.to_owned();
-    let stop = Stop { uid: speaker.uid, key: speaker.key.to_string(), scope, session: None, ended };
-    state.audit.note(Stop::KIND, stop.fields());
-    state.watchers.tell_all(&Event::Halted { on });
     // Whoever asked learns that it would not hold over a restart; until then it does.
     kept?;
     Ok((Reply::Done, None))
+}
+
+/// Lets work begin again.
+fn start(all: bool, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
+    let kept = halt(false, all, speaker, state);
+    note(all, "nothing any more", 0, speaker, state);
+    kept?;
+    if state.halts.hold(speaker.uid) {
+        let by = if all { "you stopped your own work, too" } else { "an admin stopped everybody's work" };
+        return Err(Refusal::because(ErrorCode::Halted, by));
+    }
+    Ok((Reply::Done, None))
+}
+
+fn halt(on: bool, all: bool, speaker: &Speaker, state: &State) -> Result<(), ErrorCode> {
+    let kept = state.halts.set(on, (!all).then_some(speaker.uid));
+    let event = Event::Halted { on };
+    match all {
+        true => state.watchers.tell_all(&event),
+        false => state.watchers.tell(&event, speaker.uid, None),
+    }
+    kept.map_err(|error| {
+        tracing::error!("judge: the stop cannot be written down: {error}");
+        ErrorCode::Internal
+    })
+}
+
+fn note(all: bool, what: &str, ended: u64, speaker: &Speaker, state: &State) {
+    let scope = if all { what.to_owned() } else { format!("{what} of uid {}", speaker.uid) };
+    let stop = Stop { uid: speaker.uid, key: speaker.key.to_string(), scope, session: None, ended };
+    state.audit.note(Stop::KIND, stop.fields());
 }

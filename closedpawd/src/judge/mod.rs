@@ -11,6 +11,7 @@ mod connection;
 mod desk;
 mod execute;
 pub(crate) mod files;
+mod halts;
 pub(crate) mod headfile;
 mod keys;
 mod launcher;

@@ -29,9 +29,12 @@ impl Approved {
         // A session is named by the opening itself; its record follows once it has a name.
         let session = match &authorised.deed {
             Deed::Work(session) => session.id,
-            Deed::Open(_) | Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt(_) => {
-                authorised.action.session
-            }
+            Deed::Open(_)
+            | Deed::Kill(_)
+            | Deed::List
+            | Deed::Log
+            | Deed::Consistency(_)
+            | Deed::Halt { .. } => authorised.action.session,
         };
         let intent = Intent {
             session: session.0,

@@ -91,7 +91,7 @@ fn resume(state: &Rc<State>, left: Left, ended: &BTreeSet<u64>) -> Result<(), Er
     let mut kept: Kept = codec::decode(&kept).map_err(|_| ErrorCode::UnknownSession)?;
     // How it ended was written down, and the judge killed before it could forget it.
     kept.works.retain(|(_, work)| !ended.contains(&work.intent));
-    if !left.memory.goes_on() || state.halted.get() {
+    if !left.memory.goes_on() || state.halts.hold(kept.uid) {
         return Err(ErrorCode::SessionEnded);
     }
     still_fits(&kept, state)?;

@@ -35,6 +35,7 @@ pub(super) struct Sandbox {
     /// The workspace as the sandbox sees it. Never read here; handed to the person's own process.
     pub(super) merged: Option<OwnedFd>,
     phase: watch::Sender<Phase>,
+    removed: watch::Sender<bool>,
     relay: OnceCell<Packets>,
     /// What outlives the judge, from the relay's start on, and what is to be written to it until then.
     memory: OnceCell<Memory>,
@@ -78,6 +79,7 @@ impl Sandbox {
             since: clock::seconds(),
             merged,
             phase: watch::Sender::new(Phase::Starting),
+            removed: watch::Sender::new(false),
             relay: OnceCell::new(),
             memory: OnceCell::new(),
             unwritten: RefCell::default(),
@@ -103,6 +105,7 @@ impl Sandbox {
             since,
             merged,
             phase: watch::Sender::new(phase),
+            removed: watch::Sender::new(false),
             relay: OnceCell::from(control),
             memory: OnceCell::from(memory),
             unwritten: RefCell::default(),
@@ -186,6 +189,13 @@ impl Sandbox {
         });
         // It is gone from here on, whatever the launcher finds left of it.
         let _ = launcher.order(self.id, Verb::Remove, &[]).await;
+        self.removed.send_replace(true);
+    }
+
+    /// Waits until nothing of it is left.
+    pub(super) async fn gone(&self) {
+        // The sender lives in `self`, so this ends only when it says so.
+        let _ = self.removed.subscribe().wait_for(|removed| *removed).await;
     }
 
     /// A relay that could not start is most often a runtime that could not; its own code says more and comes first.

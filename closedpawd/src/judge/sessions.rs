@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// The most sessions of one user.
-pub(super) const MOST: usize = 16;
+pub(super) const MOST: usize = 64;
 
 /// One open session.
 pub(super) struct Session {

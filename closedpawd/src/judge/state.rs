@@ -3,6 +3,7 @@
 
 use super::audit::Audit;
 use super::clock;
+use super::halts::Halts;
 use super::keys::Keys;
 use super::launcher::Launcher;
 use super::policy::InForce;
@@ -17,8 +18,6 @@ use closedpaw_protocol::{ErrorCode, SessionId};
 use ed25519_dalek::SigningKey;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 /// The judge's whole state.
@@ -35,14 +34,9 @@ pub(super) struct State {
     pub(super) audit: Audit,
     pub(super) refusals: RefCell<Refusals>,
     pub(super) launcher: Rc<Launcher>,
-    pub(super) halted: Cell<bool>,
+    pub(super) halts: Halts,
     pub(super) connections: RefCell<BTreeMap<u32, usize>>,
     pub(super) last_connection: Cell<u64>,
-}
-
-/// Where it is kept that everything was stopped.
-fn halted(paths: &Paths) -> PathBuf {
-    paths.state().join("halted")
 }
 
 impl State {
@@ -66,7 +60,7 @@ impl State {
             audit,
             refusals: RefCell::new(Refusals::new(Bounds::default())),
             launcher,
-            halted: Cell::new(fs::read(halted(&paths)).is_ok_and(|text| text == b"1")),
+            halts: Halts::load(&paths),
             connections: RefCell::default(),
             last_connection: Cell::new(0),
             paths,
@@ -92,16 +86,6 @@ impl State {
         for fields in self.refusals.borrow_mut().due(clock::milliseconds()) {
             self.audit.note(Kind::Refusals, fields);
         }
-    }
-
-    /// Stops everything or lets work go on; a later judge finds it so.
-    pub(super) fn halt(&self, on: bool) -> Result<(), ErrorCode> {
-        self.halted.set(on);
-        let written = fs::write(halted(&self.paths), if on { "1" } else { "0" });
-        written.map_err(|error| {
-            tracing::error!("judge: {}: {error}", halted(&self.paths).display());
-            ErrorCode::Internal
-        })
     }
 
     /// Ends a session, its sandbox and its questions.

@@ -19,8 +19,8 @@ pub use build::Builder;
 pub use log::{Records, word};
 pub use manager::Manager;
 pub use people::{Person, Ran, interrupt};
-pub use processes::{field, scheduling, tree};
-pub use wait::{LONG, until};
+pub use processes::{field, running_from, scheduling, tree};
+pub use wait::{LONG, until, within};
 
 use crate::raw::Raw;
 use closedpaw_protocol::message::{Reply, Request, Status};
@@ -91,6 +91,11 @@ impl World {
     /// `etc/closedpaw`.
     pub fn etc(&self) -> PathBuf {
         self.root.join("etc/closedpaw")
+    }
+
+    /// `var/lib/closedpaw`.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("var/lib/closedpaw")
     }
 
     /// `run/closedpaw`.
@@ -203,6 +208,12 @@ impl World {
             self.nothing_remains(&children);
         }
         status
+    }
+
+    /// Waits for the daemon to end by itself, as when its other half was killed.
+    pub fn ends(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        until("the daemon ends", || daemon.try_wait().unwrap())
     }
 
     /// The service manager, where the daemon has one.

@@ -77,6 +77,11 @@ pub(super) fn naming(folder: &Path) -> Vec<Process> {
         .collect()
 }
 
+/// The same, by number.
+pub fn running_from(folder: &Path) -> Vec<u32> {
+    naming(folder).iter().map(Process::id).collect()
+}
+
 /// A process's command line, word by word, if it is still there.
 pub(super) fn command_line(process: u32) -> Option<Vec<String>> {
     let bytes = fs::read(format!("/proc/{process}/cmdline")).ok()?;

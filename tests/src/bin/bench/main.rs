@@ -16,6 +16,8 @@
 mod client;
 mod cold;
 mod footprint;
+mod many;
+mod output;
 mod peers;
 mod programs;
 mod pure;
@@ -90,11 +92,13 @@ fn end_daemon_on_panic(world: &World) {
 type Part = fn(&World, &mut Report);
 
 /// In this order: what is sensitive to others' leavings comes first.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 8] = [
     ("requests", requests::measure),
     ("second command", second::measure),
     ("cold start", cold::measure),
     ("steps of a cold start", cold::steps),
     ("the runtime alone", cold::runtime_alone),
+    ("output", output::measure),
+    ("many sandboxes", many::measure),
     ("programs", programs::measure),
 ];

@@ -5,7 +5,7 @@ use closedpaw_tests::world::{World, runsc, until};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A bundle as the launcher wrote it, for another program.
@@ -36,6 +36,11 @@ impl Bundle {
         }
         fs::write(folder.join("config.json"), config.to_string()).unwrap();
         Self { folder, state, no_cgroups, count: Cell::new(0) }
+    }
+
+    /// Where the runtime keeps what it knows of these sandboxes; each of their processes names it.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
     }
 
     /// A name that was not used yet.

@@ -9,6 +9,7 @@ pub(crate) enum Unit {
     Milliseconds,
     Microseconds,
     Megabytes,
+    MegabytesPerSecond,
 }
 
 impl Unit {
@@ -17,15 +18,16 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Microseconds => "µs",
             Self::Megabytes => "MB",
+            Self::MegabytesPerSecond => "MB/s",
         }
     }
 
-    /// A time in this unit; memory is not a time.
+    /// A time in this unit; what is no time is none.
     fn of(self, time: Duration) -> f64 {
         match self {
             Self::Milliseconds => time.as_secs_f64() * 1e3,
             Self::Microseconds => time.as_secs_f64() * 1e6,
-            Self::Megabytes => f64::NAN,
+            Self::Megabytes | Self::MegabytesPerSecond => f64::NAN,
         }
     }
 }
