@@ -12,7 +12,7 @@ use closedpaw_protocol::stream::{self, Exit, Kind};
 use closedpaw_protocol::{Action, ApprovalId, Effect, ErrorCode, Refusal};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
@@ -178,7 +178,8 @@ impl Listening {
     }
 }
 
-async fn listen(mut from: ReadHalf<UnixStream>, tell: mpsc::Sender<Said>) {
+async fn listen(from: ReadHalf<UnixStream>, tell: mpsc::Sender<Said>) {
+    let mut from = BufReader::with_capacity(2 * stream::MAX_PAYLOAD, from);
     while let Ok(said) = read(&mut from).await {
         let over = matches!(said, Said::Exit(_));
         if tell.send(said).await.is_err() || over {
@@ -187,7 +188,7 @@ async fn listen(mut from: ReadHalf<UnixStream>, tell: mpsc::Sender<Said>) {
     }
 }
 
-async fn read(from: &mut ReadHalf<UnixStream>) -> io::Result<Said> {
+async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Said> {
     let mut header = [0; stream::HEADER];
     from.read_exact(&mut header).await?;
     let (kind, length) = stream::parse_header(header).map_err(io::Error::other)?;

@@ -12,8 +12,16 @@ use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 /// The most streams at a time. One more ends the channel.
 pub const MAX_STREAMS: usize = 64;
 
-/// What the peer may send before it is read, over all streams: yamux's least, 256 KiB for each.
-const WINDOW: usize = MAX_STREAMS * 256 * 1024;
+/// What the peer may send before it is read, over all streams: yamux's least, 256 KiB for each, and 8 MiB for those among them
+/// that carry much while the other side takes long to answer.
+const WINDOW: usize = MAX_STREAMS * 256 * 1024 + (8 << 20);
+
+/// What is read from a pipe or written to it at a time, at most: a whole frame and its headers. Memory that is never touched is
+/// never there, so whoever says little has little of it.
+const BUFFER: usize = stream::MAX_PAYLOAD + 4096;
+
+/// The same where little is expected.
+const LITTLE: usize = 8 * 1024;
 
 /// One stream, with tokio's traits.
 pub type Stream = tokio_util::compat::Compat<yamux::Stream>;
@@ -51,8 +59,16 @@ impl Channel {
         let mut config = yamux::Config::default();
         config.set_max_num_streams(MAX_STREAMS);
         config.set_max_connection_receive_window(Some(WINDOW));
+        // One of our frames is one of yamux's.
+        config.set_split_send_size(BUFFER);
         let (ask, wanted) = mpsc::channel(MAX_STREAMS);
-        let pipes = tokio::io::join(BufReader::new(from), BufWriter::new(to));
+        // What comes out of a sandbox can be much; what goes in is orders, and here and there a file.
+        let (reads, writes) = match mode {
+            Mode::Client => (BUFFER, LITTLE),
+            Mode::Server => (LITTLE, BUFFER / 2),
+        };
+        let pipes =
+            tokio::io::join(BufReader::with_capacity(reads, from), BufWriter::with_capacity(writes, to));
         let connection = yamux::Connection::new(pipes.compat(), config, mode);
         (Self { connection, wanted, waiting: None }, Opener(ask))
     }
