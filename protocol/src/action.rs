@@ -46,6 +46,8 @@ pub enum Stdin {
     Sealed(Sealed),
     /// Whatever the client sends while the command runs.
     Live,
+    /// A terminal of the command's own, which is its standard output and standard error, too: what is typed there.
+    Terminal,
 }
 
 /// What to do with sandboxes.
@@ -402,6 +404,7 @@ fn exec_words(
             Stdin::Empty => "empty".to_owned(),
             Stdin::Sealed(input) => input.words(),
             Stdin::Live => "live from the client".to_owned(),
+            Stdin::Terminal => "a terminal: what you type while it runs".to_owned(),
         },
     ));
     words
@@ -437,7 +440,7 @@ mod tests {
     #[test]
     fn every_circumstance_is_part_of_the_digest() {
         let base = action(&["ls"]);
-        let mut others = vec![base.clone(); 7];
+        let mut others = vec![base.clone(); 8];
         others[0].session.0[0] ^= 1;
         others[1].revision.0[0] ^= 1;
         others[2].isolation = Tier::Process;
@@ -447,7 +450,8 @@ mod tests {
             match change {
                 0 => cwd.push('x'),
                 1 => env.push(("LANG".into(), "C".into())),
-                _ => *stdin = Stdin::Live,
+                2 => *stdin = Stdin::Live,
+                _ => *stdin = Stdin::Terminal,
             }
         }
         let mut digests: Vec<_> = others.iter().chain([&base]).map(|a| a.seal().unwrap().1).collect();

@@ -22,7 +22,7 @@ pub enum Kind {
     StdinEnd = 2,
     /// To the sandbox: a signal's number, one byte.
     Signal = 3,
-    /// To the sandbox: a terminal's new size, four bytes. Not used yet.
+    /// To the sandbox: a terminal's size, a [`WindowSize`], four bytes.
     Resize = 4,
     /// From the sandbox: standard output.
     Stdout = 16,
@@ -72,6 +72,49 @@ pub fn header(kind: Kind, payload: &[u8]) -> Result<[u8; HEADER], BadFrame> {
         u32::try_from(payload.len()).ok().filter(|_| payload.len() <= MAX_PAYLOAD).ok_or(BadFrame)?;
     let [a, b, c, d] = length.to_be_bytes();
     Ok([kind as u8, a, b, c, d])
+}
+
+/// How large a terminal is. Neither side is 0 or more than [`WindowSize::MOST`], wherever one came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WindowSize {
+    columns: u16,
+    rows: u16,
+}
+
+impl WindowSize {
+    /// The most columns, and the most rows.
+    pub const MOST: u16 = 1000;
+
+    /// Of a terminal that does not say.
+    pub const USUAL: Self = Self { columns: 80, rows: 24 };
+
+    /// `None` past the bounds.
+    pub fn new(columns: u16, rows: u16) -> Option<Self> {
+        let fits = |side| (1..=Self::MOST).contains(&side);
+        (fits(columns) && fits(rows)).then_some(Self { columns, rows })
+    }
+
+    /// From left to right.
+    pub fn columns(self) -> u16 {
+        self.columns
+    }
+
+    /// From top to bottom.
+    pub fn rows(self) -> u16 {
+        self.rows
+    }
+
+    /// The four bytes of a [`Kind::Resize`] frame.
+    pub fn to_bytes(self) -> [u8; 4] {
+        let ([a, b], [c, d]) = (self.columns.to_be_bytes(), self.rows.to_be_bytes());
+        [a, b, c, d]
+    }
+
+    /// Reads the payload of a [`Kind::Resize`] frame.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadFrame> {
+        let [a, b, c, d] = <[u8; 4]>::try_from(bytes).map_err(|_| BadFrame)?;
+        Self::new(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])).ok_or(BadFrame)
+    }
 }
 
 /// How a piece of work ended.
@@ -162,7 +205,25 @@ mod tests {
         assert_eq!(parse_header([9, 0, 0, 0, 0]), Err(BadFrame));
     }
 
+    #[test]
+    fn a_size_out_of_bounds_is_none() {
+        for bytes in [[0, 0, 0, 24], [0, 80, 0, 0], [0x03, 0xe9, 0, 24], [0, 80, 0x03, 0xe9], [0xff; 4]] {
+            assert_eq!(WindowSize::from_bytes(&bytes), Err(BadFrame), "{bytes:?}");
+        }
+        assert_eq!(WindowSize::from_bytes(&[0, 80, 0, 24, 0]), Err(BadFrame));
+        let largest = WindowSize::from_bytes(&[0x03, 0xe8, 0x03, 0xe8]).unwrap();
+        assert_eq!((largest.columns(), largest.rows()), (1000, 1000));
+        assert_eq!(WindowSize::new(80, 24).unwrap().to_bytes(), [0, 80, 0, 24]);
+    }
+
     proptest! {
+        #[test]
+        fn any_four_bytes_are_a_size_exactly_or_not(bytes in any::<[u8; 4]>()) {
+            if let Ok(size) = WindowSize::from_bytes(&bytes) {
+                prop_assert_eq!(size.to_bytes(), bytes);
+            }
+        }
+
         #[test]
         fn any_five_bytes_are_an_exit_exactly_or_not(bytes in any::<[u8; 5]>()) {
             if let Ok(exit) = Exit::from_bytes(&bytes) {

@@ -30,7 +30,7 @@ pub fn usage(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Open => "open PATH [--trusted]",
         ActionKind::Exec => {
-            "exec [--cwd PATH] [--env NAME=VALUE]… [--stdin empty|sealed|live] -- PROGRAM [WORD…]"
+            "exec [--cwd PATH] [--env NAME=VALUE]… [--stdin empty|sealed|live|terminal] -- PROGRAM [WORD…]"
         }
         ActionKind::List => "list PATH",
         ActionKind::Read => "read PATH",
@@ -154,6 +154,7 @@ fn exec(words: &[&str]) -> Option<Effect> {
                     "empty" => Stdin::Empty,
                     "sealed" => Stdin::Sealed(INPUT),
                     "live" => Stdin::Live,
+                    "terminal" => Stdin::Terminal,
                     _ => return None,
                 };
                 rest

@@ -74,17 +74,19 @@ pub(crate) enum StdinWord {
     Empty,
     Sealed,
     Live,
+    Terminal,
 }
 
 impl Word for StdinWord {
     fn all() -> impl Iterator<Item = Self> {
-        [Self::Empty, Self::Sealed, Self::Live].into_iter()
+        [Self::Empty, Self::Sealed, Self::Live, Self::Terminal].into_iter()
     }
     fn word(self) -> &'static str {
         match self {
             Self::Empty => "empty",
             Self::Sealed => "sealed",
             Self::Live => "live",
+            Self::Terminal => "terminal",
         }
     }
 }
@@ -95,6 +97,7 @@ impl StdinWord {
             Stdin::Empty => Self::Empty,
             Stdin::Sealed(_) => Self::Sealed,
             Stdin::Live => Self::Live,
+            Stdin::Terminal => Self::Terminal,
         }
     }
 }

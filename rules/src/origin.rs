@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_interpreter_with_input_runs_it() {
-        for stdin in [SEALED, Stdin::Live] {
+        for stdin in [SEALED, Stdin::Live, Stdin::Terminal] {
             assert_eq!(origin(&["bash", "/usr/share/x.sh"], &stdin), Origin::Writable);
             assert_eq!(origin(&["cat"], &stdin), Origin::ReadOnly);
         }

@@ -29,6 +29,7 @@ const ROWS: &[Row] = &[
     row("argv = [[\"ls\"]]\ncwd = \"/workspace/**\"", "exec", "exec --cwd /workspace/a -- ls", &["exec --cwd /workspace -- ls", "exec --cwd /tmp -- ls"]),
     row("argv = [[\"ls\"]]\nenv = [\"LANG\", \"LC_*\"]", "exec", "exec --env LC_ALL=C -- ls", &["exec --env LANGUAGE=C -- ls", "exec --env TZ=UTC -- ls"]),
     row("argv = [[\"ls\"]]\nstdin = \"sealed\"", "exec", "exec --stdin sealed -- ls", &["exec -- ls", "exec --stdin live -- ls"]),
+    row("argv = [[\"ls\"]]\nstdin = \"terminal\"", "exec", "exec --stdin terminal -- ls", &["exec -- ls", "exec --stdin live -- ls"]),
     row("path = [\"/a/**\", \"*.txt\"]", "read", "read b.txt", &["read b.text", "read /a", "read /ab/c"]),
     row("path = \"/a/**\"", "list", "list /a/b", &["list /b"]),
     row("path = \"/a/**\"", "write", "write /a/b", &["write /b"]),

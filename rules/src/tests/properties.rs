@@ -58,6 +58,7 @@ const QUERIES: &[&str] = &[
     "exec --cwd /workspace/x -- ab",
     "exec -- /workspace/aa",
     "exec --stdin live -- bash /usr/x",
+    "exec --stdin terminal -- ab",
     "read /workspace/a",
     "read a",
     "read ./a/../b",
