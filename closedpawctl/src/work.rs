@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::link::Seat;
 use closedpaw_descriptors::stream_pair;
 use closedpaw_protocol::message::{Event, Question, Reply, Request};
-use closedpaw_protocol::stream::{self, Exit, Kind};
+use closedpaw_protocol::stream::{self, Exit, Kind, WindowSize};
 use closedpaw_protocol::{Action, ApprovalId, Effect, ErrorCode, Refusal};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -216,6 +216,11 @@ impl Feeding {
     /// No more input.
     pub async fn end(&mut self) -> io::Result<()> {
         frame(&mut self.0, Kind::StdinEnd, &[]).await
+    }
+
+    /// The size of the person's terminal.
+    pub async fn resize(&mut self, size: WindowSize) -> io::Result<()> {
+        frame(&mut self.0, Kind::Resize, &size.to_bytes()).await
     }
 
     /// A signal.

@@ -10,6 +10,7 @@ mod gate;
 mod program;
 mod reap;
 mod sys;
+mod terminal;
 mod work;
 
 use crate::channel::{Channel, Mode};

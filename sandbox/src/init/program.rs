@@ -1,8 +1,10 @@
 //! A program as it is to be started: all of it laid out before there is a process.
 #![forbid(unsafe_code)]
 
+use super::terminal::{Line, Terminal};
 use super::{User, sys};
 use closedpaw_protocol::action::Stdin;
+use closedpaw_protocol::stream::WindowSize;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ pub(super) struct Program {
     pub(super) argv: Vec<CString>,
     pub(super) env: Vec<CString>,
     pub(super) cwd: CString,
-    has_input: bool,
+    stdin: Stdin,
 }
 
 /// A process that runs, the leader of a group of its own, and our ends of its three streams.
@@ -28,7 +30,10 @@ pub(super) struct Started {
     /// `None` if it was started without input.
     pub(super) input: Option<pipe::Sender>,
     pub(super) output: pipe::Receiver,
-    pub(super) errors: pipe::Receiver,
+    /// `None` if they go where its output goes.
+    pub(super) errors: Option<pipe::Receiver>,
+    /// Its terminal, if it has one; the process is then the leader of a session of its own, too.
+    pub(super) terminal: Option<Terminal>,
 }
 
 impl Program {
@@ -49,15 +54,20 @@ impl Program {
             argv: strings(argv.to_vec())?,
             env: strings(env.iter().map(|(name, value)| format!("{name}={value}")).collect())?,
             cwd: CString::new(cwd).ok()?,
-            has_input: *stdin != Stdin::Empty,
+            stdin: *stdin,
         })
+    }
+
+    /// Whether it is to have a terminal.
+    pub(super) fn wants_terminal(&self) -> bool {
+        self.stdin == Stdin::Terminal
     }
 
     /// Starts it as that user; why not is what the first call that failed said.
     ///
     /// Our ends are waited on before there is a process, so that init has nothing left to do while it starts.
     pub(super) fn start(&self, user: User) -> io::Result<Started> {
-        let (stdin, input) = if self.has_input {
+        let (stdin, input) = if self.stdin != Stdin::Empty {
             let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
             (theirs, Some(pipe::Sender::from_owned_fd_unchecked(waiting(ours)?)?))
         } else {
@@ -67,8 +77,17 @@ impl Program {
         let (errors, stderr) = pipe2(OFlag::O_CLOEXEC)?;
         let output = pipe::Receiver::from_owned_fd_unchecked(waiting(output)?)?;
         let errors = pipe::Receiver::from_owned_fd_unchecked(waiting(errors)?)?;
-        let process = sys::spawn(self, user, &[stdin, stdout, stderr])?;
-        Ok(Started { process, input, output, errors })
+        let process = sys::spawn(self, user, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], false)?;
+        Ok(Started { process, input, output, errors: Some(errors), terminal: None })
+    }
+
+    /// Starts it as that user at a terminal of this size.
+    pub(super) fn start_at_terminal(&self, user: User, size: WindowSize) -> io::Result<Started> {
+        let Line { theirs, ours } = Terminal::open(size)?;
+        let input = pipe::Sender::from_owned_fd_unchecked(ours.again()?)?;
+        let output = pipe::Receiver::from_owned_fd_unchecked(ours.again()?)?;
+        let process = sys::spawn(self, user, [theirs.as_fd(); 3], true)?;
+        Ok(Started { process, input: Some(input), output, errors: None, terminal: Some(ours) })
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::User;
 use super::program::Program;
+use nix::pty::Winsize;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -51,6 +52,8 @@ struct Birth<'a> {
     env: Vec<*const c_char>,
     user: User,
     streams: [c_int; 3],
+    /// Whether the streams are a terminal, which is to be its own.
+    terminal: bool,
     /// What the call that failed said; 0 while none has.
     error: c_int,
 }
@@ -61,12 +64,28 @@ const USUAL_STACK: libc::rlimit = libc::rlimit { rlim_cur: 8 * 1024 * 1024, rlim
 /// Enough for [`born`], which calls the kernel and nothing else.
 const STACK: usize = 64 * 1024;
 
-/// Starts a program as `user` in a process group of its own, with `streams` as its standard three.
+/// Gives a terminal another size (TIOCSWINSZ(2const)).
+#[allow(unsafe_code)]
+pub(super) fn set_size(terminal: BorrowedFd<'_>, size: &Winsize) -> io::Result<()> {
+    // SAFETY: the call reads one `winsize`, which is borrowed for its length.
+    match unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, ptr::from_ref(size)) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Starts a program as `user` in a process group of its own, with `streams` as its standard three. If these are a
+/// `terminal`, it leads a session of its own, too, and the terminal is that session's.
 ///
 /// The child shares init's memory and init waits until it is another program (`CLONE_VM | CLONE_VFORK`, as
 /// posix_spawn(3) does, which knows no user): in gVisor a copied address space costs a third of a whole start.
 #[allow(unsafe_code)]
-pub(super) fn spawn(program: &Program, user: User, streams: &[OwnedFd; 3]) -> io::Result<i32> {
+pub(super) fn spawn(
+    program: &Program,
+    user: User,
+    streams: [BorrowedFd<'_>; 3],
+    terminal: bool,
+) -> io::Result<i32> {
     let list = |all: &[CString]| all.iter().map(|one| one.as_ptr()).chain([ptr::null()]).collect();
     let mut birth = Birth {
         places: &program.places,
@@ -74,7 +93,8 @@ pub(super) fn spawn(program: &Program, user: User, streams: &[OwnedFd; 3]) -> io
         argv: list(&program.argv),
         env: list(&program.env),
         user,
-        streams: streams.each_ref().map(AsRawFd::as_raw_fd),
+        streams: streams.map(|stream| stream.as_raw_fd()),
+        terminal,
         error: 0,
     };
     let mut stack = vec![0u128; STACK / size_of::<u128>()];
@@ -124,7 +144,8 @@ fn become_program(birth: &Birth<'_>) -> c_int {
         if libc::syscall(libc::SYS_setgroups, 0usize, 0usize) == -1
             || libc::syscall(libc::SYS_setresgid, gid, gid, gid) == -1
             || libc::syscall(libc::SYS_setresuid, uid, uid, uid) == -1
-            || libc::setpgid(0, 0) == -1
+            || if birth.terminal { libc::setsid() } else { libc::setpgid(0, 0) } == -1
+            || (birth.terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) == -1)
             || libc::chdir(birth.cwd.as_ptr()) == -1
         {
             return errno();

@@ -4,10 +4,11 @@
 use super::User;
 use super::program::{Program, Started};
 use super::reap::Reaper;
+use super::terminal::{Terminal, signal_session};
 use crate::channel::{Stream, read_frame, write_frame};
 use closedpaw_protocol::action::Stdin;
 use closedpaw_protocol::relay::Gate;
-use closedpaw_protocol::stream::{Exit, Kind};
+use closedpaw_protocol::stream::{Exit, Kind, WindowSize};
 use closedpaw_protocol::{Action, Effect, codec};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -36,6 +37,9 @@ const ENVIRONMENT: [(&str, &str); 9] = [
     ("GIT_TERMINAL_PROMPT", "0"),
 ];
 
+/// What a terminal is called that understands what the client's emulator does (terminfo(5)).
+const TERM: &str = "xterm-256color";
+
 /// How much output is moved at a time.
 const CHUNK: usize = 32 * 1024;
 
@@ -53,7 +57,15 @@ pub(super) async fn run(mut stream: Stream, user: User, findings: Gate, reaper: 
     else {
         return;
     };
-    let exit = match program.start(user) {
+    let started = if program.wants_terminal() {
+        // How large it is comes before anything else, so that the program never sees another size.
+        let Ok(Some((Kind::Resize, size))) = read_frame(&mut stream).await else { return };
+        let Ok(size) = WindowSize::from_bytes(&size) else { return };
+        program.start_at_terminal(user, size)
+    } else {
+        program.start(user)
+    };
+    let exit = match started {
         Ok(started) => carry(started, &mut stream, &reaper).await,
         Err(error) => Exit::NotStarted(error.raw_os_error().filter(|errno| *errno > 0).unwrap_or(libc::EIO)),
     };
@@ -66,6 +78,9 @@ fn program(effect: &Effect) -> Option<Program> {
     match effect {
         Effect::Exec { argv, cwd, env, stdin } => {
             let mut variables = BTreeMap::from(ENVIRONMENT);
+            if *stdin == Stdin::Terminal {
+                variables.insert("TERM", TERM);
+            }
             variables.extend(env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
             Program::new(argv, cwd, &variables, stdin)
         }
@@ -97,14 +112,21 @@ fn own(verb: &str, path: &str, stdin: &Stdin) -> Option<Program> {
 
 async fn carry(started: Started, stream: &mut Stream, reaper: &Reaper) -> Exit {
     let ended = reaper.ended(started.process);
-    let group = Group(Pid::from_raw(started.process));
-    let Started { input, output, errors, .. } = started;
+    let Started { process, input, output, errors, terminal } = started;
+    let group = Group { leader: Pid::from_raw(process), session: terminal.is_some() };
     let (mut from_relay, mut to_relay) = tokio::io::split(stream);
     let (say, said) = mpsc::channel(4);
-    let mut finished =
-        Box::pin(finished(ended, pump(output, Kind::Stdout, say.clone()), pump(errors, Kind::Stderr, say)));
+    let errors = {
+        let say = say.clone();
+        async move {
+            if let Some(errors) = errors {
+                pump(errors, Kind::Stderr, say).await;
+            }
+        }
+    };
+    let mut finished = Box::pin(finished(ended, pump(output, Kind::Stdout, say), errors));
     let mut write = std::pin::pin!(write(&mut to_relay, said));
-    let mut listen = std::pin::pin!(listen(&mut from_relay, input, &group));
+    let mut listen = std::pin::pin!(listen(&mut from_relay, input, terminal, &group));
     let (mut writing, mut listening) = (true, true);
     let exit = loop {
         tokio::select! {
@@ -178,7 +200,12 @@ async fn at_once(from: &mut (impl AsyncRead + Unpin), payload: &mut Vec<u8>) -> 
 }
 
 /// Does as the relay says, until it has gone: then the program goes too.
-async fn listen(from: &mut (impl AsyncRead + Unpin), mut input: Option<pipe::Sender>, group: &Group) {
+async fn listen(
+    from: &mut (impl AsyncRead + Unpin),
+    mut input: Option<pipe::Sender>,
+    terminal: Option<Terminal>,
+    group: &Group,
+) {
     while let Ok(Some((kind, payload))) = read_frame(from).await {
         match kind {
             Kind::Stdin => {
@@ -192,18 +219,33 @@ async fn listen(from: &mut (impl AsyncRead + Unpin), mut input: Option<pipe::Sen
                 Some(Ok(signal)) => group.signal(signal),
                 Some(Err(_)) | None => return,
             },
-            Kind::Order | Kind::Resize | Kind::Stdout | Kind::Stderr | Kind::Exit | Kind::Gate => return,
+            Kind::Resize => match (&terminal, WindowSize::from_bytes(&payload)) {
+                // gVisor tells nobody, and not who is in the foreground; who does not want to hear ignores it (signal(7)).
+                (Some(terminal), Ok(size)) if terminal.resize(size).is_ok() => group.signal(Signal::SIGWINCH),
+                // One that has hung up has no size.
+                (Some(_), Ok(_)) => {}
+                (None, _) | (_, Err(_)) => return,
+            },
+            Kind::Order | Kind::Stdout | Kind::Stderr | Kind::Exit | Kind::Gate => return,
         }
     }
 }
 
-/// A program and what it started; none of it outlives the work.
-struct Group(Pid);
+/// A program and what it started: its process group, or, at a terminal, all groups of its session. None of it outlives
+/// the work.
+struct Group {
+    leader: Pid,
+    session: bool,
+}
 
 impl Group {
     fn signal(&self, signal: Signal) {
-        // It may be gone already.
-        let _ = killpg(self.0, signal);
+        if self.session {
+            signal_session(self.leader, signal);
+        } else {
+            // It may be gone already.
+            let _ = killpg(self.leader, signal);
+        }
     }
 
     fn kill(&self) {

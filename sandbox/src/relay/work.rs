@@ -6,7 +6,7 @@ use closedpaw_descriptors::{Packets, sealed};
 use closedpaw_protocol::action::{self, Action, Effect, Stdin};
 use closedpaw_protocol::codec;
 use closedpaw_protocol::relay::{Grant, Record};
-use closedpaw_protocol::stream::{Exit, Kind, MAX_PAYLOAD};
+use closedpaw_protocol::stream::{Exit, Kind, MAX_PAYLOAD, WindowSize};
 use closedpaw_protocol::{Digest, Sealed};
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,6 +19,9 @@ use tokio::time::Instant;
 
 /// How long a client has to say what was granted to it.
 const ORDER: Duration = Duration::from_secs(10);
+
+/// How long a program that was hung up has before it is killed.
+const HUNG_UP: Duration = Duration::from_millis(500);
 
 /// How long a killed program has to be gone before the work counts as ended without it.
 const KILLED: Duration = Duration::from_secs(1);
@@ -39,7 +42,17 @@ pub(super) struct Work {
 /// What was granted, found to be what the client sent.
 struct Order {
     bytes: Vec<u8>,
-    fixed: Option<Vec<u8>>,
+    input: Input,
+}
+
+/// Where the program's input comes from.
+enum Input {
+    /// From here, and it is this.
+    Fixed(Vec<u8>),
+    /// From the client.
+    Live,
+    /// From the client, who has a terminal and says how large it is before anything else.
+    Terminal,
 }
 
 impl Work {
@@ -77,12 +90,13 @@ impl Work {
             return None;
         }
         let action: Action = codec::decode(&bytes).ok()?;
-        let fixed = match (&action.effect, action.effect.sealed()) {
-            (_, Some(claim)) => Some(read_sealed(self.descriptors.next()?, claim)?),
-            (Effect::Exec { stdin: Stdin::Live, .. }, None) => None,
-            (_, None) => Some(Vec::new()),
+        let input = match (&action.effect, action.effect.sealed()) {
+            (_, Some(claim)) => Input::Fixed(read_sealed(self.descriptors.next()?, claim)?),
+            (Effect::Exec { stdin: Stdin::Live, .. }, None) => Input::Live,
+            (Effect::Exec { stdin: Stdin::Terminal, .. }, None) => Input::Terminal,
+            (_, None) => Input::Fixed(Vec::new()),
         };
-        Some(Order { bytes, fixed })
+        Some(Order { bytes, input })
     }
 
     async fn carry(
@@ -98,11 +112,12 @@ impl Work {
             return Exit::SandboxGone;
         }
         let until = Instant::now() + Duration::from_secs(u64::from(self.grant.seconds));
+        let ends = if matches!(order.input, Input::Terminal) { End::HangUp } else { End::Kill };
         let mut input = 0;
         let exit = tokio::select! {
             biased;
             exit = self.output(&mut from_init, to_client) => exit,
-            () = feed(order.fixed, from_client, &mut to_init, &mut input) => None,
+            () = feed(order.input, from_client, &mut to_init, &mut input) => None,
             () = tokio::time::sleep_until(until) => Some(Exit::Timeout),
         };
         self.input = input;
@@ -111,11 +126,11 @@ impl Work {
                 exit
             }
             Some(exit @ (Exit::Timeout | Exit::OutputLimit | Exit::Mismatch)) => {
-                end(&mut from_init, &mut to_init).await;
+                ends.bring(&mut from_init, &mut to_init).await;
                 exit
             }
             None => {
-                end(&mut from_init, &mut to_init).await;
+                ends.bring(&mut from_init, &mut to_init).await;
                 Exit::Signal(9)
             }
         }
@@ -173,13 +188,15 @@ fn init_exit(payload: &[u8]) -> Exit {
 
 /// Gives the program its input and the client's signals, and returns when the client has gone.
 async fn feed(
-    fixed: Option<Vec<u8>>,
+    input: Input,
     client: &mut (impl AsyncRead + Unpin),
     init: &mut (impl AsyncWrite + Unpin),
     count: &mut u64,
 ) {
-    let live = fixed.is_none();
-    if let Some(fixed) = fixed {
+    let terminal = matches!(input, Input::Terminal);
+    let live = matches!(input, Input::Live);
+    let mut sized = false;
+    if let Input::Fixed(fixed) = input {
         for part in fixed.chunks(MAX_PAYLOAD) {
             if write_frame(init, Kind::Stdin, part).await.is_err() {
                 return std::future::pending().await;
@@ -191,7 +208,12 @@ async fn feed(
     while let Ok(Some((kind, payload))) = read_frame(client).await {
         let passed = match kind {
             Kind::Stdin | Kind::StdinEnd if live => true,
-            Kind::Signal => payload.len() == 1,
+            Kind::Stdin if sized => true,
+            Kind::Resize if terminal => {
+                sized = true;
+                WindowSize::from_bytes(&payload).is_ok()
+            }
+            Kind::Signal => payload.len() == 1 && (sized || !terminal),
             Kind::Stdin
             | Kind::StdinEnd
             | Kind::Order
@@ -214,15 +236,37 @@ async fn feed(
     }
 }
 
-/// Kills the program and waits a moment for init to say that it is gone.
-async fn end(from_init: &mut (impl AsyncRead + Unpin), to_init: &mut (impl AsyncWrite + Unpin)) {
-    if write_frame(to_init, Kind::Signal, &[9]).await.is_err() {
-        return;
+/// How a program is ended before its time.
+#[derive(Clone, Copy)]
+enum End {
+    /// At once.
+    Kill,
+    /// As one whose terminal has gone: it is told, and killed if it stays.
+    HangUp,
+}
+
+impl End {
+    /// Ends the program and waits a moment for init to say that it is gone.
+    async fn bring(self, from_init: &mut (impl AsyncRead + Unpin), to_init: &mut (impl AsyncWrite + Unpin)) {
+        let signals: &[(u8, Duration)] = match self {
+            Self::Kill => &[(9, KILLED)],
+            Self::HangUp => &[(1, HUNG_UP), (9, KILLED)],
+        };
+        let mut gone = std::pin::pin!(gone(from_init));
+        for (signal, patience) in signals {
+            // Past the last one the sandbox is beyond helping; its session will be closed, and it with it.
+            if write_frame(to_init, Kind::Signal, &[*signal]).await.is_err()
+                || tokio::time::timeout(*patience, &mut gone).await.is_ok()
+            {
+                return;
+            }
+        }
     }
-    let gone =
-        async { while let Ok(Some((Kind::Stdout | Kind::Stderr, _))) = read_frame(from_init).await {} };
-    // Past this the sandbox is beyond helping; its session will be closed, and it with it.
-    drop(tokio::time::timeout(KILLED, gone).await);
+}
+
+/// Reads until the program is gone.
+async fn gone(from_init: &mut (impl AsyncRead + Unpin)) {
+    while let Ok(Some((Kind::Stdout | Kind::Stderr, _))) = read_frame(from_init).await {}
 }
 
 fn client_stream(descriptor: OwnedFd) -> io::Result<UnixStream> {
