@@ -42,7 +42,9 @@ enum Command {
     )]
     Ask(ask::Ask),
     /// Run a command in a sandbox, without a model; its exit status is passed through.
-    #[command(after_help = "Example:\n  closedpawctl run -- wc -l README.md")]
+    #[command(
+        after_help = "Examples:\n  closedpawctl run -- wc -l README.md\n  closedpawctl run --tty -- bash"
+    )]
     Run(commands::run::Run),
     /// The open questions: list them, say yes or no.
     #[command(subcommand, after_help = "Example:\n  closedpawctl approvals list")]

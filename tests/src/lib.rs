@@ -12,6 +12,7 @@
 pub mod hostile;
 pub mod probe;
 pub mod raw;
+pub mod screen;
 pub mod scripted;
 pub mod terminal;
 pub mod world;

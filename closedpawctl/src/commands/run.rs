@@ -8,11 +8,13 @@ use crate::console::events::{Events, watch};
 use crate::console::finish;
 use crate::console::screen::{self, Screen};
 use crate::console::session::{self, Choice, Person, Session, rejoin};
+use crate::console::terminal;
 use crate::failure::Failure;
 use crate::work::{self, Feeding, Listening, Said};
 use closedpaw_protocol::message::Event;
 use closedpaw_protocol::stream::{Exit, MAX_PAYLOAD};
 use closedpaw_protocol::{ApprovalId, Effect, ErrorCode, Refusal, Stdin};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Read};
 use tokio::sync::mpsc;
@@ -29,6 +31,10 @@ pub struct Run {
     /// Say nothing but what the command says.
     #[arg(long, short)]
     pub quiet: bool,
+    /// Give the command a terminal: what it shows is drawn, and what you type goes to it. `~.` at the beginning of a line
+    /// leaves it.
+    #[arg(long, short = 't')]
+    pub tty: bool,
     /// The program and its arguments.
     #[arg(required = true, last = true, value_name = "CMD")]
     pub argv: Vec<String>,
@@ -41,6 +47,9 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 /// Runs it and gives its exit status.
 pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
+    if run.tty {
+        terminal::check()?;
+    }
     let person = Person::of(daemon)?;
     let agent = fresh_key()?;
     let mut control = person.connect().await?;
@@ -52,21 +61,30 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
         argv: run.argv,
         cwd: if session.workspace.is_some() { "/workspace" } else { "/tmp" }.to_owned(),
         env: run.env,
-        stdin: if live && has_input() { Stdin::Live } else { Stdin::Empty },
+        stdin: match run.tty {
+            true => Stdin::Terminal,
+            false if live && has_input() => Stdin::Live,
+            false => Stdin::Empty,
+        },
     };
     let fed = matches!(&effect, Effect::Exec { stdin: Stdin::Live, .. });
+    let drawn = Cell::new(false);
     let mut seat = session.seat.clone();
     let work = async {
         let connect = || async { Connection::begin(daemon.dial()?, &person.pinned, agent.clone()).await };
         let again = || session::patiently(connect);
         let running = work::insist(&mut connection, &mut seat, &effect, None, again).await?;
         let (listening, feeding) = running.split();
+        if run.tty {
+            drawn.set(true);
+            return terminal::carry(listening, feeding).await;
+        }
         Ok::<Exit, Failure>(carry(listening, feeding, fed).await)
     };
     let asked = async {
         let mut answered = BTreeSet::new();
         loop {
-            attend(&mut control, &mut events, &session, &mut answered).await?;
+            attend(&mut control, &mut events, &session, &mut answered, &drawn).await?;
             // What runs goes on where the daemon is restarted, as long as its console comes back.
             (control, events) = rejoin(&person, session.seat.session).await?;
         }
@@ -89,15 +107,17 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
     Ok(exit.shell_status())
 }
 
-/// Puts questions and names rules that deny, until the daemon hangs up.
+/// Puts questions and names rules that deny, until the daemon hangs up. Nothing of that appears where a program is drawn.
 async fn attend(
     control: &mut Connection,
     events: &mut Events,
     session: &Session,
     answered: &mut BTreeSet<ApprovalId>,
+    drawn: &Cell<bool>,
 ) -> Result<(), Failure> {
     while let Some(event) = events.recv().await {
         match event {
+            Event::Asked(_) | Event::Denied { .. } if drawn.get() => {}
             // One that is open when the daemon is back may be heard of twice.
             Event::Asked(question)
                 if question.action.session == session.seat.session && answered.insert(question.id) =>

@@ -14,3 +14,4 @@ pub mod notices;
 pub mod prompt;
 pub mod screen;
 pub mod session;
+pub mod terminal;

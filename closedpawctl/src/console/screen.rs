@@ -165,6 +165,21 @@ pub fn pass(bytes: &[u8], to_stderr: bool) {
     }
 }
 
+/// Writes a piece of a picture that [`super::terminal::drawer`] drew; `false` if the terminal has gone.
+pub fn cells(mut picture: &[u8]) -> bool {
+    let stdout = io::stdout();
+    while !picture.is_empty() {
+        match rustix::io::write(&stdout, picture) {
+            Ok(written) => picture = picture.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            // Somebody else may have made it so.
+            Err(rustix::io::Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
 /// Writes to standard error.
 pub fn err(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
