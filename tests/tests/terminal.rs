@@ -87,6 +87,22 @@ fn a_rule_can_forbid_terminals() {
     world.verify_audit();
 }
 
+/// A rule may allow it, too, and its limits hold.
+#[test]
+fn a_program_at_a_terminal_ends_with_its_time() {
+    let world = World::new();
+    world.write_policy(
+        "60-short.toml",
+        "version = 1\n[[rule]]\nname = \"short\"\nallow = [\"exec\"]\nargv = [[\"sleep\", \"*\"]]\nstdin = \"terminal\"\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\nlimits = { seconds = 1 }\n",
+    );
+    let shown = ends(unasked(&world, &["sleep", "1000"]), 124);
+    assert!(shown.seen.contains("time-limit") && !shown.seen.contains(QUESTION), "{}", shown.seen);
+    // Without a terminal it is asked about, as everything else.
+    let ran = world.ctl(&["run", "--", "sleep", "1000"]);
+    assert_eq!(ran.code, Some(77), "{ran}");
+    world.verify_audit();
+}
+
 #[test]
 fn a_new_size_reaches_the_program() {
     let world = World::new();
@@ -374,6 +390,11 @@ fn the_persons_terminal_is_restored_at_any_end() {
     };
     let (mut terminal, modes) = begin(&world);
     terminal.write("~.");
+    restored(terminal, modes, 255);
+    // A program that takes no input does not hold the person, either.
+    let (mut terminal, modes) = begin(&world);
+    terminal.write(&"x".repeat(3_000_000));
+    terminal.write("\r~.");
     restored(terminal, modes, 255);
     for (signal, status) in [("-TERM", 143), ("-HUP", 129), ("-QUIT", 131), ("-INT", 130)] {
         let (terminal, modes) = begin(&world);
