@@ -221,8 +221,11 @@ fn a_device_is_named_and_never_applied() {
     let mut session = Session::open(&world.person);
     session.act(&session.opened.exec(&["true"]), None).unwrap().running().finish();
     let merged = merged(&world, &session);
-    let made = Command::new("mknod").arg(merged.join("null")).args(["c", "1", "3"]).status().unwrap();
-    assert!(made.success(), "root can make devices here");
+    // Not through the overlay: that acts with what the launcher may, and a launcher may make no device.
+    let made = |folder: &Path, name: &str| {
+        Command::new("mknod").arg(folder.join(name)).args(["c", "1", "3"]).status().unwrap().success()
+    };
+    assert!(!made(&merged, "refused") && made(&merged.with_file_name("layer").join("upper"), "null"));
     assert!(Command::new("mkfifo").arg(merged.join("fifo")).status().unwrap().success());
     let shown = diff(&world.person);
     for name in ["null", "fifo"] {
@@ -315,8 +318,6 @@ fn a_hundred_thousand_files_are_carried_over() {
     let now = tree(&person.workspace);
     assert_eq!(now.len(), 100_100);
     assert_eq!(now[Path::new("folder-99/999")], (0o100_644, b"x".to_vec()));
-    long(person, &["undo"]);
-    assert_eq!(fs::read_dir(&person.workspace).unwrap().count(), 0);
     world.verify_audit();
 }
 

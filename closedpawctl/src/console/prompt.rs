@@ -121,8 +121,9 @@ pub fn confirm(question: &str) -> Option<bool> {
     let _ = tcdrain(io::stderr());
     let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
     err(question);
-    let said = read_line(Duration::from_secs(3600));
-    Some(matches!(said.as_deref().map(str::trim), Some("y" | "Y" | "yes")))
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line).is_ok();
+    Some(read && matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 fn remaining(until: u64) -> Duration {

@@ -19,6 +19,9 @@ use std::os::fd::{AsFd, OwnedFd};
 /// From so many files on, one sync of the whole filesystem is less work than one for each.
 const MANY: usize = 32;
 
+/// The most new files that lie beside their places at a time.
+const BATCH: usize = 4096;
+
 /// A path with what must be there, and what is to be there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +148,7 @@ impl<'a> Carrier<'a> {
         for index in order {
             // A folder that is made has to be there before what is in it.
             let at_once = steps.get(*index).is_some_and(is_folder_or_goes);
-            if at_once || waiting.len() >= 512 {
+            if at_once || waiting.len() >= BATCH {
                 self.batch(steps, &std::mem::take(&mut waiting), source, go_on, tell)?;
             }
             waiting.push(*index);
