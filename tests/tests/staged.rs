@@ -110,11 +110,11 @@ fn what_was_written_is_kept_shown_carried_over_and_taken_back() {
 
     let text = good(person.ctl(&["diff"])).out;
     for line in [
-        "-two\n+2\n",
+        "  -two\n  +2\n",
         "- removed",
-        "-gone soon\n",
+        "  -gone soon\n",
         "+ deep/er/file",
-        "+x\n",
+        "  +x\n",
         "+ tool  (executable",
         "+ link  (a link)",
     ] {
@@ -277,7 +277,14 @@ fn hooks_and_what_is_like_them_are_called_out() {
 #[test]
 fn what_is_shown_is_escaped() {
     let world = world();
-    script(&world.person, "printf 'a\\033]52;c;AAAA\\007b\\n' > \"$(printf 'n\\033[2Jame')\"");
+    script(
+        &world.person,
+        "printf 'a\\033]52;c;AAAA\\007b\\n .bashrc  (harmless)\\n' > \"$(printf 'n\\033[2Jame')\"",
+    );
+    // No line of a file looks like one of the list.
+    let text = good(world.ctl(&["diff"])).out;
+    assert_eq!(text.lines().filter(|line| !line.starts_with("  ")).count(), 2, "{text}");
+    assert!(text.contains("\n  + .bashrc  (harmless)\n"), "{text}");
     for words in [&["diff"][..], &["--json", "diff"], &["diff", "--stat"]] {
         let ran = good(world.ctl(words));
         assert!(ran.out.chars().all(|c| matches!(c, '\n' | '\t') || !c.is_control()), "{ran}");

@@ -121,7 +121,8 @@ fn confirm(chosen: &[&Entry], shown: &Manifest, state: &StagedState) -> Result<(
     let place = screen::visible(&state.workspace);
     screen::err(&format!("label  {}\n", screen::visible(&state.label.to_string())));
     screen::err(&format!("shown  {}\n", shown.digest()));
-    let question = format!("apply these {} changes to {place}?  [y] yes   [n] no: ", chosen.len());
+    let s = if chosen.len() == 1 { "" } else { "s" };
+    let question = format!("apply {} change{s} to {place}?  [y] yes   [n] no: ", chosen.len());
     match prompt::confirm(&question) {
         Some(true) => Ok(()),
         Some(false) => Err(Failure::new("answered-no", 77, "nothing was applied", "")),

@@ -109,7 +109,8 @@ fn differences(entry: &Entry, sides: &Sides<'_>) {
                     '-' => (format!("-{text}"), Some("31")),
                     other => (format!("{other}{text}"), None),
                 };
-                screen::out_line(&screen::visible_lines(&text), colour);
+                // Set in, so that no line of a file looks like one of the list.
+                screen::out_line(&format!("  {}", screen::visible_lines(&text)), colour);
             }
         }
         Err(why) => drop(screen::out_line(&format!("  {why}"), None)),
