@@ -235,6 +235,7 @@ impl<'a> Carrier<'a> {
             drop(remove(folder, &beside));
             return refused("the folder has changed there since it was shown");
         }
+        ask(go_on)?;
         match (was, &step.after) {
             (None, None) => return Ok(()),
             (None, Some(_)) => {
