@@ -46,6 +46,21 @@ enum Command {
         after_help = "Examples:\n  closedpawctl run -- wc -l README.md\n  closedpawctl run --tty -- bash"
     )]
     Run(commands::run::Run),
+    /// What a session wrote, compared with the folder as it is.
+    #[command(after_help = "Example:\n  closedpawctl diff --stat")]
+    Diff(commands::diff::Diff),
+    /// Carry over what diff has shown to the real files.
+    #[command(after_help = "Example:\n  closedpawctl apply src/main.rs")]
+    Apply(commands::apply::Apply),
+    /// Take the last apply back.
+    #[command(after_help = "Example:\n  closedpawctl undo")]
+    Undo,
+    /// What sessions wrote and nobody has discarded yet.
+    #[command(after_help = "Example:\n  closedpawctl staged --json")]
+    Staged,
+    /// Throw away what a session wrote.
+    #[command(after_help = "Example:\n  closedpawctl discard --all")]
+    Discard(commands::staged::Discard),
     /// The open questions: list them, say yes or no.
     #[command(subcommand, after_help = "Example:\n  closedpawctl approvals list")]
     Approvals(commands::approvals::Word),
@@ -123,6 +138,11 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Failure> {
     match arguments.command {
         Command::Ask(ask) => ask::run(ask, &daemon).await.map(|()| 0),
         Command::Run(run) => commands::run::run(run, &daemon).await,
+        Command::Diff(diff) => commands::diff::run(diff, &daemon, json).await.map(|()| 0),
+        Command::Apply(apply) => commands::apply::run(apply, &daemon, json).await.map(|()| 0),
+        Command::Undo => commands::undo::run(json).map(|()| 0),
+        Command::Staged => commands::staged::list(&daemon, json).await.map(|()| 0),
+        Command::Discard(discard) => commands::staged::discard(discard, &daemon).await.map(|()| 0),
         Command::Approvals(word) => commands::approvals::run(word, &daemon, json).await.map(|()| 0),
         Command::Watch(watch) => commands::watch::run(&watch, &daemon, json).await.map(|()| 0),
         Command::Audit(word) => commands::audit::run(word, &daemon, json).await.map(|()| 0),

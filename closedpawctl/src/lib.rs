@@ -13,5 +13,6 @@ pub mod failure;
 pub mod keys;
 pub mod link;
 pub mod places;
+pub mod staged;
 pub mod weights;
 pub mod work;

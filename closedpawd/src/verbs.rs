@@ -40,7 +40,7 @@ pub enum Verb {
         /// Which.
         signal: u8,
     },
-    /// Take the sandbox down and forget it.
+    /// Take the sandbox down: its processes, its folder, its place. What it wrote stays with whoever has the merged folder.
     Remove,
     /// Put a private layer over the folder whose descriptor comes along, which must be this user's.
     Mount {
@@ -49,7 +49,7 @@ pub enum Verb {
         /// How many bytes the layer may hold.
         bytes: u64,
     },
-    /// Throw the layer away.
+    /// Let the layer go, and what the judge remembers of the session, whether there still is the sandbox or not.
     Unmount,
     /// Start the relay; the answer brings the judge's end of its control socket, and [`MEMORY`] bytes of memory.
     Relay,
@@ -197,17 +197,28 @@ impl Answer {
     }
 }
 
-/// What the launcher says before anything else: a sandbox that an earlier daemon has left, with the control socket of its
-/// relay, the judge's memory of its session and, where there is one, its workspace; at last one without a name.
+/// What the launcher says before anything else: what an earlier daemon has left, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left(pub Option<SandboxId>);
+pub enum Left {
+    /// There is no more.
+    End,
+    /// A sandbox, with the control socket of its relay, the judge's memory of its session and, where there is one, its
+    /// workspace.
+    Sandbox(SandboxId),
+    /// The layer of a sandbox that is gone, with the judge's memory of its session and its workspace.
+    Layer(SandboxId),
+}
 
 impl Left {
     /// The fixed-size form, as long as an answer's.
     pub fn to_bytes(self) -> [u8; ANSWER] {
         let mut bytes = [0; ANSWER];
-        let fields = self.0.into_iter().flat_map(|id| [1].into_iter().chain(id.0));
-        bytes.iter_mut().zip(fields).for_each(|(byte, field)| *byte = field);
+        let (kind, id) = match self {
+            Self::End => (0, [0; 16]),
+            Self::Sandbox(id) => (1, id.0),
+            Self::Layer(id) => (2, id.0),
+        };
+        bytes.iter_mut().zip([kind].into_iter().chain(id)).for_each(|(byte, field)| *byte = field);
         bytes
     }
 
@@ -215,8 +226,9 @@ impl Left {
     pub fn from_bytes(bytes: &[u8; ANSWER]) -> Result<Self, BadVerb> {
         let mut fields = Fields(bytes);
         let left = match fields.take()? {
-            [0] => Self(None),
-            [1] => Self(Some(SandboxId(fields.take()?))),
+            [0] => Self::End,
+            [1] => Self::Sandbox(SandboxId(fields.take()?)),
+            [2] => Self::Layer(SandboxId(fields.take()?)),
             [_] => return Err(BadVerb),
         };
         if fields.0.iter().all(|byte| *byte == 0) { Ok(left) } else { Err(BadVerb) }
@@ -259,11 +271,13 @@ mod tests {
 
     #[test]
     fn what_was_left_is_read_as_it_was_written() {
-        for left in [Left(None), Left(Some(SandboxId([7; 16]))), Left(Some(SandboxId([0; 16])))] {
+        let ids = [SandboxId([7; 16]), SandboxId([0; 16])];
+        for left in ids.into_iter().flat_map(|id| [Left::End, Left::Sandbox(id), Left::Layer(id)]) {
             assert_eq!(Left::from_bytes(&left.to_bytes()), Ok(left));
         }
-        assert_eq!(Left::from_bytes(&[2; ANSWER]), Err(BadVerb));
-        assert_eq!(Left::from_bytes(&[1; ANSWER]), Err(BadVerb));
+        for kind in [1, 2, 3] {
+            assert_eq!(Left::from_bytes(&[kind; ANSWER]), Err(BadVerb));
+        }
     }
 
     proptest! {

@@ -125,6 +125,10 @@ codes! {
     TooManySandboxes = 45, "too-many-sandboxes", 75, "closedpawctl sandbox list, then kill one";
     /// No such sandbox of this user.
     UnknownSandbox = 46, "unknown-sandbox", 66, "closedpawctl sandbox list";
+    /// As much staged work as one user, or the machine, may keep.
+    TooMuchStaged = 47, "too-much-staged", 75, "closedpawctl staged, then apply it or closedpawctl discard";
+    /// What is staged is not what was shown.
+    StagedChanged = 48, "staged-changed", 75, "closedpawctl diff, then apply what that shows";
 
     /// The log cannot be written, so nothing is done.
     AuditUnwritable = 50, "audit-unwritable", 74, "free space on the log's disk; nothing was run";

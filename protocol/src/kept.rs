@@ -30,6 +30,10 @@ pub struct Kept {
     pub label: Label,
     /// The number of the next piece of work.
     pub next: u64,
+    /// How many files its layer held before anything was done in it, as its filesystem counts.
+    pub blank: Option<u64>,
+    /// When it ended, in unix seconds, if it is over and its layer is kept.
+    pub ended: Option<u64>,
     /// What runs, by its number.
     pub works: Vec<(u64, KeptWork)>,
 }

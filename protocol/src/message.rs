@@ -119,9 +119,9 @@ pub enum Request {
     Keys,
     /// The daemon's state.
     Status,
-    /// A descriptor of the session's workspace as the sandbox sees it, to compare with the real one.
+    /// A descriptor of the workspace as the sandbox sees it, or saw it last, to compare with the real one.
     Changes {
-        /// Which session.
+        /// Which session: an open one, or one whose layer was kept.
         session: SessionId,
     },
     /// Stop everything and keep it stopped (`true`), or let work go on. A stop is answered when nothing runs any more.
@@ -135,6 +135,31 @@ pub enum Request {
     Resume {
         /// Which.
         session: SessionId,
+    },
+    /// This person's layers over workspaces: those of open sessions, and staged work, which was kept of sessions that ended.
+    Staged {
+        /// Only those after this one, where an answer before had no room for all.
+        after: Option<SessionId>,
+    },
+    /// Throw staged work away; that of an open session when it ends, unless more is done in it until then.
+    Discard {
+        /// Whose layer.
+        session: SessionId,
+    },
+    /// Carry staged work over to the real files: an action of the person's own, with [`crate::Effect::Apply`]. What is
+    /// granted is done by the person's own process, which says with [`Request::Applied`] what came of it.
+    Apply {
+        /// What.
+        action: Action,
+    },
+    /// What came of an [`Request::Apply`] on this connection.
+    Applied {
+        /// The number that the grant came with.
+        intent: u64,
+        /// Paths that were carried over.
+        applied: u32,
+        /// Paths that were not, because they are not what was shown.
+        refused: u32,
     },
 }
 
@@ -211,6 +236,36 @@ pub enum Reply {
     Status(Status),
     /// The workspace as the sandbox sees it; its descriptor comes with the frame.
     Changes,
+    /// The layers, in the order of their sessions' names; all of them, or as many as there was room for.
+    Staged(Vec<StagedState>),
+    /// Granted: the person's process may carry it over. The workspace as the sandbox saw it comes with the frame.
+    Applying {
+        /// The number of the intent in the log, by which the outcome is told.
+        intent: u64,
+        /// The rule that allowed it or whose ask was satisfied.
+        rule: String,
+    },
+}
+
+/// A layer over a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct StagedState {
+    /// The session that wrote it.
+    pub session: SessionId,
+    /// The workspace, as the person named it at opening.
+    pub workspace: String,
+    /// The isolation it was written under.
+    pub isolation: Tier,
+    /// The profile.
+    pub profile: String,
+    /// What was read in the session.
+    pub label: Label,
+    /// How many pieces of work were granted in it: another number, another layer.
+    pub generation: u64,
+    /// Since when there is the layer, in unix seconds.
+    pub since: u64,
+    /// When the session ended, in unix seconds; none while it is open.
+    pub ended: Option<u64>,
 }
 
 /// An open question: everything that the person needs to decide, and what the answer will be bound to.

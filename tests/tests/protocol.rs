@@ -269,6 +269,10 @@ fn an_agents_key_can_ask_and_nothing_else() {
         Request::Keys,
         Request::Status,
         Request::Changes { session: own.session },
+        Request::Staged { after: None },
+        Request::Discard { session: own.session },
+        Request::Applied { intent: 0, applied: 1, refused: 0 },
+        Request::Apply { action: own.exec(&["ls"]) },
         Request::Halt { on: true, all: true },
         Request::Halt { on: false, all: true },
     ];

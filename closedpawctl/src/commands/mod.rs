@@ -1,16 +1,20 @@
 //! One file a command.
 #![forbid(unsafe_code)]
 
+pub mod apply;
 pub mod approvals;
 pub mod audit;
+pub mod diff;
 pub mod doctor;
 pub mod key;
 pub mod model;
 pub mod policy;
 pub mod run;
 pub mod sandbox;
+pub mod staged;
 pub mod status;
 pub mod stop;
+pub mod undo;
 pub mod watch;
 
 use crate::console::screen;

@@ -5,7 +5,7 @@ use crate::client::heads;
 use crate::client::{Connection, Daemon, fresh_key, key_id};
 use crate::console::ask::answer;
 use crate::console::events::{Events, watch};
-use crate::console::finish;
+use crate::console::finish::{self, Wrote};
 use crate::console::screen::{self, Screen};
 use crate::console::session::{self, Choice, Person, Session, rejoin};
 use crate::console::terminal;
@@ -95,10 +95,11 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
         _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
     };
     control = session::still(control, &person, session.seat.session).await;
+    let mut wrote = Wrote::Something;
     if !run.quiet && result.is_ok() {
-        finish::changed(&mut control, &session, &mut Screen::new()).await;
+        wrote = finish::changed(&mut control, &session, &mut Screen::new()).await;
     }
-    session::close(&mut control, session.seat.session).await;
+    finish::close(&mut control, &session, wrote).await;
     heads::check_and_keep(&mut control, &person.pinned).await?;
     let exit = result?;
     if let Some(words) = in_words(exit) {

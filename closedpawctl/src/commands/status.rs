@@ -5,6 +5,7 @@ use super::{json, line};
 use crate::client::Daemon;
 use crate::console::session::Person;
 use crate::failure::Failure;
+use crate::staged::choose;
 use closedpaw_protocol::message::{Reply, Request, Status};
 use serde_json::json;
 
@@ -18,9 +19,17 @@ pub async fn of(daemon: &Daemon) -> Result<Status, Failure> {
     }
 }
 
+/// The same, and how much is staged of sessions that have ended.
+async fn with_staged(daemon: &Daemon) -> Result<(Status, usize), Failure> {
+    let status = of(daemon).await?;
+    let mut connection = Person::of(daemon)?.connect().await?;
+    let staged = choose::list(&mut connection).await?;
+    Ok((status, staged.iter().filter(|state| state.ended.is_some()).count()))
+}
+
 /// Shows it.
 pub async fn run(daemon: &Daemon, as_json: bool) -> Result<(), Failure> {
-    let status = of(daemon).await?;
+    let (status, staged) = with_staged(daemon).await?;
     if as_json {
         json(&json!({
             "version": status.version,
@@ -32,6 +41,7 @@ pub async fn run(daemon: &Daemon, as_json: bool) -> Result<(), Failure> {
             "limits": status.limits,
             "missing_limits": status.missing,
             "sessions": status.sessions,
+            "staged": staged,
             "since": status.since,
             "profiles": status.profiles,
             "halted": status.halted,
@@ -51,7 +61,7 @@ pub async fn run(daemon: &Daemon, as_json: bool) -> Result<(), Failure> {
     line(&format!("runtime {}", status.runtime.unwrap_or_else(|error| error)));
     line(&format!("limits given: {}; missing: {}", or_none(&status.limits), or_none(&status.missing)));
     line(&format!(
-        "your sessions: {}{}",
+        "your sessions: {}; staged work of ended ones: {staged}{}",
         status.sessions,
         if status.halted { "; everything is stopped" } else { "" }
     ));

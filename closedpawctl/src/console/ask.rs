@@ -4,7 +4,7 @@
 use super::child::Agent;
 use super::endpoints::{self, Endpoint};
 use super::events::{Events, watch};
-use super::finish;
+use super::finish::{self, Wrote};
 use super::prompt::{self, Said};
 use super::screen::{Screen, visible};
 use super::session::{self, Choice, Person, Session};
@@ -78,10 +78,11 @@ pub async fn run(ask: Ask, daemon: &Daemon) -> Result<(), Failure> {
     control = session::still(control, &person, session.seat.session).await;
     screen.rest();
     screen.passage_end();
+    let mut wrote = Wrote::Something;
     if !matches!(&result, Err(failure) if failure.exit == 130) {
-        finish::changed(&mut control, &session, &mut screen).await;
+        wrote = finish::changed(&mut control, &session, &mut screen).await;
     }
-    session::close(&mut control, session.seat.session).await;
+    finish::close(&mut control, &session, wrote).await;
     let log = finish::log_holds(&mut control, &person, &mut screen).await;
     result.and(log)
 }

@@ -1,42 +1,74 @@
-//! The end of a session: what changed, and that the log holds.
+//! The end of a session: what it wrote, and that the log holds.
 #![forbid(unsafe_code)]
 
-use super::changes::{self, Change};
-use super::screen::{Screen, visible};
+use super::screen::Screen;
 use super::session::{Person, Session};
 use crate::client::{Connection, heads};
 use crate::commands::audit;
 use crate::failure::Failure;
+use crate::staged::choose;
+use crate::staged::show;
+use crate::staged::survey::Survey;
+use closedpaw_protocol::message::Request;
 
 /// How many changed paths are shown.
 const SHOWN: usize = 20;
 
-/// Shows what the session changed in its layer.
-pub async fn changed(connection: &mut Connection, session: &Session, screen: &mut Screen) {
-    let Some((_, folder)) = &session.workspace else { return };
-    match changes::of_session(connection, session.seat.session, folder).await {
-        Ok(changes) if changes.paths.is_empty() => {}
-        Ok(changes) => {
-            screen.note("changed in the sandbox's own layer, which is thrown away now:");
-            for (path, change) in changes.paths.iter().take(SHOWN) {
-                let mark = match change {
-                    Change::Added => '+',
-                    Change::Changed => '~',
-                    Change::Removed => '-',
-                };
-                // A sandbox names its files as it likes; one name is one line.
-                screen.note(&format!("  {mark} {}", visible(&path.display().to_string())));
-            }
-            if changes.paths.len() > SHOWN || changes.cut {
-                screen.note(&format!(
-                    "  … {} in all{}",
-                    changes.paths.len(),
-                    if changes.cut { " at least" } else { "" }
-                ));
-            }
-        }
-        Err(failure) => screen.problem(&format!("what changed cannot be shown: {failure}")),
+/// Whether a session's layer is worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrote {
+    /// It wrote something, or nobody knows.
+    Something,
+    /// It holds nothing that the folder does not.
+    Nothing,
+}
+
+/// Shows what the session changed in its layer, which stays when it ends.
+pub async fn changed(connection: &mut Connection, session: &Session, screen: &mut Screen) -> Wrote {
+    if session.workspace.is_none() {
+        return Wrote::Nothing;
     }
+    match survey(connection, session).await {
+        Ok(survey) if survey.entries.is_empty() && !survey.cut => Wrote::Nothing,
+        Ok(survey) => {
+            for entry in survey.entries.values().take(SHOWN) {
+                screen.note(&format!("  {}", show::head(entry)));
+                if let Some(why) = &entry.refused {
+                    screen.note(&format!("    never applied: {why}"));
+                }
+            }
+            let (count, cut) = (survey.entries.len(), if survey.cut { " at least" } else { "" });
+            if count > SHOWN {
+                screen.note("  …");
+            }
+            let s = if count == 1 { "" } else { "s" };
+            screen.note(&format!("staged: {count} change{s}{cut} · closedpawctl diff · apply · discard"));
+            Wrote::Something
+        }
+        Err(failure) => {
+            screen.problem(&format!("what changed cannot be shown: {failure}"));
+            Wrote::Something
+        }
+    }
+}
+
+async fn survey(connection: &mut Connection, session: &Session) -> Result<Survey, Failure> {
+    let all = choose::list(connection).await?;
+    let own = all.iter().find(|state| state.session == session.seat.session);
+    let (Some(state), Some((_, folder))) = (own, &session.workspace) else {
+        return Err(Failure::lost("the session is not there any more"));
+    };
+    let merged = choose::merged(connection, state).await?;
+    Ok(Survey::of(&merged, folder, state.since))
+}
+
+/// Ends a session. One that has ended already is ended; one that wrote nothing leaves nothing.
+pub async fn close(connection: &mut Connection, session: &Session, wrote: Wrote) {
+    let (id, has_layer) = (session.seat.session, session.workspace.is_some());
+    if wrote == Wrote::Nothing && has_layer {
+        drop(connection.request(&Request::Discard { session: id }, &[]).await);
+    }
+    drop(connection.request(&Request::Close { session: id }, &[]).await);
 }
 
 /// Checks the whole log against its head and the one kept from before, and says so.

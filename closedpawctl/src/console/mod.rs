@@ -2,7 +2,6 @@
 #![deny(unsafe_code)]
 
 pub mod ask;
-pub mod changes;
 pub mod child;
 pub mod desktop;
 pub mod embedded;

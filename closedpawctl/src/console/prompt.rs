@@ -113,6 +113,19 @@ pub fn ask(question: &Question, over: &impl AsFd) -> Said {
     }
 }
 
+/// Asks for a plain yes, at a terminal; none without a person at one. What was typed before the question is thrown away.
+pub fn confirm(question: &str) -> Option<bool> {
+    if !has_person() {
+        return None;
+    }
+    let _ = tcdrain(io::stderr());
+    let _ = tcflush(io::stdin(), FlushArg::TCIFLUSH);
+    err(question);
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line).is_ok();
+    Some(read && matches!(line.trim(), "y" | "Y" | "yes"))
+}
+
 fn remaining(until: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Duration::from_secs(until).saturating_sub(now)

@@ -152,6 +152,16 @@ pub fn out(text: &str) -> bool {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
+/// Writes a line of an answer to standard output, in a colour where that is a terminal that wants one. What others wrote in
+/// it is made [`visible`] before.
+pub fn out_line(text: &str, colour: Option<&str>) -> bool {
+    let wanted = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    match colour.filter(|_| wanted) {
+        Some(colour) => out(&format!("\u{1b}[{colour}m{text}\u{1b}[0m\n")),
+        None => out(&format!("{text}\n")),
+    }
+}
+
 /// Writes bytes of a program that the person ran: as they are, but to a terminal only as visible text.
 pub fn pass(bytes: &[u8], to_stderr: bool) {
     let terminal = if to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() };

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What the person chose for a session.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choice {
-    /// The folder to work on; writes go to a layer that is thrown away at the end.
+    /// The folder to work on; writes go to a layer, and to the folder only with `apply`.
     #[arg(long, short = 'w', value_name = "DIR", default_value = ".")]
     pub workspace: PathBuf,
     /// No folder at all.
@@ -154,11 +154,6 @@ pub async fn still(connection: Connection, person: &Person, session: SessionId) 
         Ok((again, _)) => again,
         Err(_) => connection,
     }
-}
-
-/// Ends a session. One that has ended already is ended.
-pub async fn close(connection: &mut Connection, session: SessionId) {
-    drop(connection.request(&Request::Close { session }, &[]).await);
 }
 
 /// The folder, opened; never one that holds the client's own keys.

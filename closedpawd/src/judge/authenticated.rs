@@ -119,9 +119,12 @@ fn may_say(role: Role, statement: &Statement) -> bool {
             | Request::Status
             | Request::Changes { .. }
             | Request::Resume { .. }
+            | Request::Staged { .. }
+            | Request::Discard { .. }
+            | Request::Applied { .. }
             | Request::Halt { .. },
         ) => person,
-        Statement::Opening(_) => role == Role::Approver,
+        Statement::Opening(_) | Statement::Request(Request::Apply { .. }) => role == Role::Approver,
         Statement::Answer(_) => person,
     }
 }
@@ -135,6 +138,7 @@ impl Authenticated {
                 | Request::Kill { .. }
                 | Request::Log
                 | Request::Consistency { .. }
+                | Request::Apply { .. }
                 | Request::Halt { .. },
             )
             | Statement::Opening(_) => Matter::Action,
@@ -145,6 +149,9 @@ impl Authenticated {
                 | Request::Keys
                 | Request::Status
                 | Request::Changes { .. }
+                | Request::Staged { .. }
+                | Request::Discard { .. }
+                | Request::Applied { .. }
                 | Request::Resume { .. },
             ) => Matter::Own,
             Statement::Answer(_) => Matter::Answer,

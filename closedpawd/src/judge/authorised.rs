@@ -6,6 +6,7 @@ use super::clock;
 use super::policy::InForce;
 use super::received::Statement;
 use super::sessions::{self, Session};
+use super::staged::Layer;
 use super::state::State;
 use closedpaw_protocol::message::{Event, Opening, Request};
 use closedpaw_protocol::{
@@ -22,6 +23,7 @@ pub(super) const LONGEST: u64 = 7 * 24 * 3600;
 pub(super) enum Deed {
     Open(Opening),
     Work(Rc<Session>),
+    Apply(Rc<Layer>),
     Kill(closedpaw_protocol::SandboxId),
     List,
     Log,
@@ -52,6 +54,7 @@ impl Authenticated {
         let (_, digest) = action.seal().ok_or(ErrorCode::TooLarge)?;
         let label = match &deed {
             Deed::Work(session) => session.label.borrow().join(&session.sources()),
+            Deed::Apply(layer) => layer.label.clone(),
             Deed::Open(opening) => opening.label.clone(),
             Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt { .. } => {
                 Label::default()
@@ -132,6 +135,10 @@ fn deed(
             let session = session.ok_or(ErrorCode::UnknownSession)?;
             Ok((Deed::Work(session), action, approval))
         }
+        Request::Apply { action } => {
+            let layer = state.layer(speaker.uid, action.session)?;
+            Ok((Deed::Apply(layer), action, None))
+        }
         Request::Kill { sandbox: id } => {
             let session = state.sessions.borrow().by_sandbox(id).ok_or(ErrorCode::UnknownSandbox)?;
             if session.uid != speaker.uid {
@@ -156,6 +163,9 @@ fn deed(
         | Request::Keys
         | Request::Resume { .. }
         | Request::Status
+        | Request::Staged { .. }
+        | Request::Discard { .. }
+        | Request::Applied { .. }
         | Request::Changes { .. } => Err(ErrorCode::Internal.into()),
     }
 }
@@ -171,8 +181,9 @@ fn check(
 ) -> Result<(), Refusal> {
     match deed {
         Deed::Work(session) => check_work(session, action, descriptors, policy, state),
+        Deed::Apply(layer) => check_apply(layer, action, policy, state),
         Deed::Open(_) if state.halts.hold(speaker.uid) => Err(ErrorCode::Halted.into()),
-        Deed::Open(opening) => check_opening(opening, descriptors, policy, state),
+        Deed::Open(opening) => check_opening(opening, speaker.uid, descriptors, policy, state),
         Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt { .. } => Ok(()),
     }
 }
@@ -214,11 +225,14 @@ fn check_work(
             }
         }
         Effect::List { .. } | Effect::Read { .. } | Effect::Write { .. } => {}
-        Effect::Open { .. } | Effect::Sandbox { .. } | Effect::Log | Effect::Admin { .. } => {
+        Effect::Open { .. }
+        | Effect::Apply { .. }
+        | Effect::Sandbox { .. }
+        | Effect::Log
+        | Effect::Admin { .. } => {
             return Err(ErrorCode::KeyRole.into());
         }
-        Effect::Apply { .. }
-        | Effect::Mount { .. }
+        Effect::Mount { .. }
         | Effect::Fetch { .. }
         | Effect::Connect { .. }
         | Effect::Cloud { .. }
@@ -230,6 +244,27 @@ fn check_work(
         | Effect::Tool { .. } => return Ok(()),
     }
     check_inputs(action, descriptors)
+}
+
+/// Work is carried over as it was shown: nothing was granted in its session since.
+fn check_apply(layer: &Layer, action: &Action, policy: &InForce, state: &State) -> Result<(), Refusal> {
+    if state.halts.hold(layer.uid) {
+        return Err(ErrorCode::Halted.into());
+    }
+    if action.revision != policy.revision {
+        return Err(Refusal::because(ErrorCode::PolicyChanged, policy.revision.to_string()));
+    }
+    if action.isolation != layer.isolation || action.profile != layer.profile {
+        return Err(ErrorCode::TierMissing.into());
+    }
+    match &action.effect {
+        Effect::Apply { paths, .. } if paths.is_empty() => Err(ErrorCode::Malformed.into()),
+        Effect::Apply { generation, .. } if *generation != layer.generation => {
+            Err(Refusal::because(ErrorCode::StagedChanged, "more was done in the session since"))
+        }
+        Effect::Apply { .. } => Ok(()),
+        _ => Err(Refusal::because(ErrorCode::Malformed, action.effect.name())),
+    }
 }
 
 /// The stream, and the sealed input if there is one. The relay reads and compares it; here it must be unchangeable.
@@ -248,6 +283,7 @@ fn check_inputs(action: &Action, descriptors: &[OwnedFd]) -> Result<(), Refusal>
 
 fn check_opening(
     opening: &Opening,
+    uid: u32,
     descriptors: &[OwnedFd],
     policy: &InForce,
     state: &State,
@@ -270,6 +306,9 @@ fn check_opening(
             profile.isolation.name()
         );
         return Err(Refusal::because(ErrorCode::TierMissing, detail));
+    }
+    if opening.workspace.is_some() {
+        state.room_for_layer(uid)?;
     }
     if profile.workspace == WorkspaceMount::None && opening.workspace.is_some() {
         return Err(Refusal::because(ErrorCode::WorkspaceForbidden, "the profile shows no workspace"));

@@ -56,6 +56,7 @@ pub(super) async fn serve(socket: OwnedFd, state: Rc<State>) {
     state.watchers.remove(id);
     let ending = state.sessions.borrow().ending(Some(id), 0);
     ending.into_iter().for_each(|session| state.close(session, "its client has gone"));
+    state.forsake(id);
     drop(out);
     if read_to_its_end {
         // The last reply says why; a client that does not take it is not waited for.

@@ -10,9 +10,10 @@ use super::pipeline::Answer as Answered;
 use super::questions::{Settled, Yes};
 use super::received::Statement;
 use super::sessions::Session;
+use super::staged::Applying;
 use super::state::State;
 use crate::launcher::{LIMITS, Pin, available_limits};
-use closedpaw_ledger::record::{Answer as Said, Answered as AnsweredRecord};
+use closedpaw_ledger::record::{Answer as Said, Answered as AnsweredRecord, Fate};
 use closedpaw_protocol::message::{Answer, Event, Head, Reply, Request, SandboxState, Status};
 use closedpaw_protocol::{ErrorCode, Refusal, SessionId};
 use std::rc::Rc;
@@ -50,19 +51,48 @@ pub(super) async fn own(
             Reply::Done
         }
         Request::Changes { session } => {
-            let session = own_session(&speaker, session, state)?;
-            let merged = session.sandbox.merged.as_ref().ok_or(ErrorCode::WorkspaceMissing)?;
-            let merged = merged.try_clone().map_err(|_| ErrorCode::Internal)?;
+            let layer = state.layer(speaker.uid, session)?;
+            let merged = layer.merged.try_clone().map_err(|_| ErrorCode::Internal)?;
             return Ok((Reply::Changes, Some(merged)));
+        }
+        Request::Staged { after } => Reply::Staged(state.layers(speaker.uid, after)),
+        Request::Discard { session } => {
+            let layer = state.layer(speaker.uid, session)?;
+            match state.sessions.borrow().get(session) {
+                // It is let go when the session ends, unless more is done in it.
+                Some(open) => open.unwanted.set(Some(layer.generation)),
+                None => state.discard(session, Fate::Discarded, Some(speaker.key)),
+            }
+            Reply::Done
+        }
+        Request::Applied { intent, applied, refused } => {
+            applied_by(&speaker, intent, (applied, refused), state).await?;
+            Reply::Done
         }
         Request::Act { .. }
         | Request::Sandboxes
         | Request::Kill { .. }
         | Request::Log
         | Request::Consistency { .. }
+        | Request::Apply { .. }
         | Request::Halt { .. } => return Err(ErrorCode::Internal.into()),
     };
     Ok((reply, None))
+}
+
+/// What came of a grant that was made on this connection; said once.
+async fn applied_by(
+    speaker: &Speaker,
+    intent: u64,
+    said: (u32, u32),
+    state: &State,
+) -> Result<(), ErrorCode> {
+    let granted_here = |grant: &Applying| grant.connection == speaker.connection;
+    if !state.applying.borrow().get(&intent).is_some_and(granted_here) {
+        return Err(ErrorCode::ApprovalUnknown);
+    }
+    let grant = state.applying.borrow_mut().remove(&intent).ok_or(ErrorCode::ApprovalUnknown)?;
+    state.audit.durable(grant.outcome(intent, Some(said))).await.map(drop)
 }
 
 /// A session of the speaker's: the agent's own, or any of the person's.
@@ -112,7 +142,9 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Optio
             let (head, proof) = state.audit.consistency(size);
             Ok(((Reply::Consistency(proof.unwrap_or_default()), None), Some(head)))
         }
-        Deed::Open(_) | Deed::Work(_) | Deed::Kill(_) | Deed::Halt { .. } => Err(ErrorCode::Internal.into()),
+        Deed::Open(_) | Deed::Work(_) | Deed::Apply(_) | Deed::Kill(_) | Deed::Halt { .. } => {
+            Err(ErrorCode::Internal.into())
+        }
     }
 }
 

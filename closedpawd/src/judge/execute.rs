@@ -10,6 +10,7 @@ use super::policy::InForce;
 use super::recorded::Recorded;
 use super::sandboxes::{Ended, Plan, Sandbox};
 use super::sessions::Session;
+use super::staged::{Applying, Layer};
 use super::state::State;
 use crate::verbs::Limits;
 use closedpaw_ledger::record::{Entry, Opened, Outcome, Stop};
@@ -45,6 +46,7 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
             };
             work.carry_out(&action.effect, (rule, label), make, &descriptors, state).await
         }
+        Deed::Apply(layer) => apply(&layer, &speaker, written.seq, rule, state),
         Deed::Kill(sandbox) => kill(sandbox, &speaker, state),
         Deed::Halt { on: true, all } => stop(all, &speaker, state).await,
         Deed::Halt { on: false, all } => start(all, &speaker, state),
@@ -214,6 +216,7 @@ async fn open(
     let sandbox = Sandbox::start(&state.launcher, plan).await?;
     // Everything may have been stopped meanwhile, and this was not among it.
     if state.halts.hold(speaker.uid) {
+        sandbox.let_go(&state.launcher);
         sandbox.kill();
         return Err(ErrorCode::Halted.into());
     }
@@ -230,6 +233,8 @@ async fn open(
         sandbox,
         console: Cell::new(Some(speaker.connection)),
         waits: 0,
+        ended: Cell::default(),
+        unwanted: Cell::default(),
         connection: Cell::new(None),
         label: RefCell::new(opening.label),
         works: RefCell::default(),
@@ -256,6 +261,26 @@ async fn open(
         missing: missing.collect(),
     };
     Ok((reply, None))
+}
+
+/// Lets the person's own process carry work over. It has said already what; here begins the time in which it may.
+fn apply(
+    layer: &Layer,
+    speaker: &Speaker,
+    intent: u64,
+    rule: String,
+    state: &State,
+) -> Result<Answer, Refusal> {
+    let (session, uid, connection) = (layer.session, speaker.uid, speaker.connection);
+    let applying = Applying { session, uid, connection, since: clock::milliseconds() };
+    let mut all = state.applying.borrow_mut();
+    if all.values().any(|other| other.connection == connection) {
+        state.audit.note(Outcome::KIND, applying.outcome(intent, Some((0, 0))).fields());
+        return Err(Refusal::because(ErrorCode::Busy, "what came of the last one was not said yet"));
+    }
+    let merged = layer.merged.try_clone().map_err(|_| ErrorCode::Internal)?;
+    all.insert(intent, applying);
+    Ok((Reply::Applying { intent, rule }, Some(merged)))
 }
 
 fn kill(id: SandboxId, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {

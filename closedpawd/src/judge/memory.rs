@@ -15,12 +15,13 @@ use std::os::unix::fs::FileExt;
 /// Number, length, digest.
 const HEADER: usize = 8 + 4 + 32;
 
-/// Behind the halves: whether the start gate was passed, and whether it is over. What is over stays so, whatever is written next.
+/// Behind the halves: whether the start gate was passed, and whether it is over (1), the layer discarded, too (2). What is over
+/// stays so, whatever is written next.
 const READY: u64 = MEMORY - 2;
 const OVER: u64 = MEMORY - 1;
 
 /// What a digest begins with. Another form of what is kept has another one, so that no judge takes one for the other.
-const FORM: &[u8] = b"closedpaw 2026-11 kept session v1";
+const FORM: &[u8] = b"closedpaw 2026-11 kept session v2";
 
 /// A piece of memory with a state in it.
 #[derive(Debug)]
@@ -74,7 +75,17 @@ impl Memory {
 
     /// Notes that nobody may take this up again.
     pub(super) fn end(&self) -> io::Result<()> {
-        self.file.write_all_at(&[1], OVER)
+        if self.goes_on() { self.file.write_all_at(&[1], OVER) } else { Ok(()) }
+    }
+
+    /// Notes that nobody may have its layer any more, either.
+    pub(super) fn discard(&self) -> io::Result<()> {
+        self.file.write_all_at(&[2], OVER)
+    }
+
+    /// Whether that was noted.
+    pub(super) fn is_discarded(&self) -> bool {
+        !matches!(self.byte(OVER), Some(0 | 1))
     }
 
     /// Whether somebody still may.
@@ -146,6 +157,10 @@ mod tests {
         memory.end().unwrap();
         again(&memory).write(b"more").unwrap();
         assert!(!again(&memory).goes_on(), "what is over stays over");
+        assert!(!again(&memory).is_discarded());
+        memory.discard().unwrap();
+        memory.end().unwrap();
+        assert!(again(&memory).is_discarded() && !again(&memory).goes_on());
     }
 
     proptest! {

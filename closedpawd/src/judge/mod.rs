@@ -25,6 +25,7 @@ mod reload;
 mod restart;
 mod sandboxes;
 mod sessions;
+mod staged;
 mod state;
 mod watchers;
 
@@ -202,7 +203,7 @@ fn say(mut launcher: &fs::File, pulse: Pulse) {
     }
 }
 
-fn pass_of_time(state: &State) {
+fn pass_of_time(state: &Rc<State>) {
     let now = clock::seconds();
     let lapsed = state.questions.borrow_mut().lapse(now);
     for question in &lapsed {
@@ -219,6 +220,7 @@ fn pass_of_time(state: &State) {
     state.tell_undecided(lapsed);
     let ending = state.sessions.borrow().ending(None, now);
     ending.into_iter().for_each(|session| state.close(session, "its time is over"));
+    state.discard_old();
     state.flush_refusals();
 }
 

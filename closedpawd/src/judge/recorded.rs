@@ -30,6 +30,7 @@ impl Approved {
         let session = match &authorised.deed {
             Deed::Work(session) => session.id,
             Deed::Open(_)
+            | Deed::Apply(_)
             | Deed::Kill(_)
             | Deed::List
             | Deed::Log

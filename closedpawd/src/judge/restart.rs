@@ -6,7 +6,7 @@ use super::authorised::LONGEST;
 use super::clock;
 use super::execute::Work;
 use super::memory::Memory;
-use super::sandboxes::Sandbox;
+use super::sandboxes::{Again, Sandbox};
 use super::sessions::Session;
 use super::state::State;
 use crate::verbs::{self, ANSWER, Verb};
@@ -24,12 +24,12 @@ use std::rc::Rc;
 /// How long a session waits for its console after a restart, in seconds.
 const CONSOLE: u64 = 30;
 
-/// A sandbox that an earlier daemon has left.
+/// A sandbox that an earlier daemon has left, or the layer of one that is gone.
 pub(super) struct Left {
-    pub(super) id: SandboxId,
-    pub(super) control: OwnedFd,
-    pub(super) memory: Memory,
-    pub(super) merged: Option<OwnedFd>,
+    id: SandboxId,
+    control: Option<OwnedFd>,
+    memory: Rc<Memory>,
+    merged: Option<Rc<OwnedFd>>,
 }
 
 /// Reads what the launcher says first.
@@ -38,12 +38,15 @@ pub(super) fn left(launcher: &OwnedFd) -> io::Result<Vec<Left>> {
     loop {
         let (bytes, descriptors) =
             frames::receive_packet::<ANSWER>(launcher)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let Some(id) = verbs::Left::from_bytes(&bytes).map_err(io::Error::other)?.0 else { return Ok(left) };
         let mut descriptors = descriptors.into_iter();
-        let (Some(control), Some(memory)) = (descriptors.next(), descriptors.next()) else {
-            return Err(io::ErrorKind::InvalidData.into());
+        let mut next = || descriptors.next().ok_or(io::ErrorKind::InvalidData);
+        let (id, control) = match verbs::Left::from_bytes(&bytes).map_err(io::Error::other)? {
+            verbs::Left::End => return Ok(left),
+            verbs::Left::Sandbox(id) => (id, Some(next()?)),
+            verbs::Left::Layer(id) => (id, None),
         };
-        left.push(Left { id, control, memory: Memory::new(memory), merged: descriptors.next() });
+        let memory = Rc::new(Memory::new(next()?));
+        left.push(Left { id, control, memory, merged: descriptors.next().map(Rc::new) });
     }
 }
 
@@ -52,20 +55,39 @@ pub(super) fn take_back(state: &Rc<State>, left: Vec<Left>, log: &Opened) {
     let torn = log.torn;
     let mut recovered = Recovered { torn_bytes: torn, ..Recovered::default() };
     for left in left {
-        let id = left.id;
-        match resume(state, left, &log.ended) {
+        let Left { id, control, memory, merged } = left;
+        let Some(control) = control else {
+            end(state, id, merged.is_some_and(|merged| state.stage_left(id, memory, merged)), false);
+            continue;
+        };
+        match resume(state, (id, control, Rc::clone(&memory), merged.clone()), &log.ended) {
             Ok(()) => recovered.taken_back += 1,
             Err(code) => {
                 tracing::error!("judge: sandbox {} cannot be taken back: {code:?}", id.short());
                 recovered.reaped += 1;
-                let launcher = Rc::clone(&state.launcher);
-                tokio::task::spawn_local(async move { launcher.order(id, Verb::Remove, &[]).await });
+                if let Err(error) = memory.end() {
+                    tracing::error!("judge: sandbox {}: {error}", id.short());
+                }
+                end(state, id, merged.is_some_and(|merged| state.stage_left(id, memory, merged)), true);
             }
         }
     }
     if recovered.taken_back + recovered.reaped + torn > 0 {
         state.audit.note(Recovered::KIND, recovered.fields());
     }
+}
+
+/// Has the launcher end what does not come back: the sandbox if there is one, the layer if it is not kept.
+fn end(state: &State, id: SandboxId, kept: bool, sandbox: bool) {
+    let launcher = Rc::clone(&state.launcher);
+    tokio::task::spawn_local(async move {
+        if sandbox {
+            let _ = launcher.order(id, Verb::Remove, &[]).await;
+        }
+        if !kept {
+            let _ = launcher.order(id, Verb::Unmount, &[]).await;
+        }
+    });
 }
 
 /// What holds for every session holds for one that comes back; and an administrator who has changed its profile wants that.
@@ -86,17 +108,33 @@ fn still_fits(kept: &Kept, state: &State) -> Result<(), ErrorCode> {
     }
 }
 
-fn resume(state: &Rc<State>, left: Left, ended: &BTreeSet<u64>) -> Result<(), ErrorCode> {
-    let kept = left.memory.read().ok_or(ErrorCode::UnknownSession)?;
+type Parts = (SandboxId, OwnedFd, Rc<Memory>, Option<Rc<OwnedFd>>);
+
+fn resume(
+    state: &Rc<State>,
+    (id, control, memory, merged): Parts,
+    ended: &BTreeSet<u64>,
+) -> Result<(), ErrorCode> {
+    let kept = memory.read().ok_or(ErrorCode::UnknownSession)?;
     let mut kept: Kept = codec::decode(&kept).map_err(|_| ErrorCode::UnknownSession)?;
     // How it ended was written down, and the judge killed before it could forget it.
     kept.works.retain(|(_, work)| !ended.contains(&work.intent));
-    if !left.memory.goes_on() || state.halts.hold(kept.uid) {
+    if !memory.goes_on() || kept.ended.is_some() || state.halts.hold(kept.uid) {
         return Err(ErrorCode::SessionEnded);
     }
     still_fits(&kept, state)?;
     let verifier = Verifier::new(&kept.agent).map_err(|_| ErrorCode::Malformed)?;
-    let sandbox = Sandbox::take_back(&state.launcher, left, (kept.isolation, kept.since, kept.next))?;
+    let again = Again {
+        id,
+        control,
+        memory,
+        merged,
+        isolation: kept.isolation,
+        since: kept.since,
+        blank: kept.blank,
+        next: kept.next,
+    };
+    let sandbox = Sandbox::take_back(&state.launcher, again)?;
     let session = Rc::new(Session {
         id: kept.session,
         uid: kept.uid,
@@ -110,6 +148,8 @@ fn resume(state: &Rc<State>, left: Left, ended: &BTreeSet<u64>) -> Result<(), Er
         sandbox,
         console: Cell::new(None),
         waits: clock::seconds() + CONSOLE,
+        ended: Cell::default(),
+        unwanted: Cell::default(),
         connection: Cell::new(None),
         label: RefCell::new(kept.label),
         works: RefCell::new(kept.works.iter().cloned().collect()),

@@ -4,7 +4,7 @@
 use super::clock;
 use super::launcher::Launcher;
 use super::memory::Memory;
-use super::restart::Left;
+use super::staged;
 use crate::verbs::{Limits, Verb};
 use closedpaw_descriptors::Packets;
 use closedpaw_protocol::message::Stage;
@@ -33,15 +33,31 @@ pub(super) struct Sandbox {
     pub(super) isolation: Tier,
     pub(super) since: u64,
     /// The workspace as the sandbox sees it. Never read here; handed to the person's own process.
-    pub(super) merged: Option<OwnedFd>,
+    pub(super) merged: Option<Rc<OwnedFd>>,
+    /// How many files there were in the layer at the beginning, by its filesystem's count.
+    pub(super) blank: Option<u64>,
     phase: watch::Sender<Phase>,
     removed: watch::Sender<bool>,
     relay: OnceCell<Packets>,
     /// What outlives the judge, from the relay's start on, and what is to be written to it until then.
-    memory: OnceCell<Memory>,
+    memory: OnceCell<Rc<Memory>>,
     unwritten: RefCell<Vec<u8>>,
     works: RefCell<BTreeMap<u64, oneshot::Sender<Option<Ended>>>>,
     next: Cell<u64>,
+    /// Whether its layer may go when it has gone.
+    unwanted: Cell<bool>,
+}
+
+/// What a sandbox that comes back is made of.
+pub(super) struct Again {
+    pub(super) id: SandboxId,
+    pub(super) control: OwnedFd,
+    pub(super) memory: Rc<Memory>,
+    pub(super) merged: Option<Rc<OwnedFd>>,
+    pub(super) isolation: Tier,
+    pub(super) since: u64,
+    pub(super) blank: Option<u64>,
+    pub(super) next: u64,
 }
 
 /// What a new sandbox is to be.
@@ -77,7 +93,8 @@ impl Sandbox {
             id,
             isolation: plan.isolation,
             since: clock::seconds(),
-            merged,
+            blank: merged.as_ref().and_then(staged::files),
+            merged: merged.map(Rc::new),
             phase: watch::Sender::new(Phase::Starting),
             removed: watch::Sender::new(false),
             relay: OnceCell::new(),
@@ -85,18 +102,15 @@ impl Sandbox {
             unwritten: RefCell::default(),
             works: RefCell::default(),
             next: Cell::new(0),
+            unwanted: Cell::default(),
         });
         tokio::task::spawn_local(Rc::clone(&sandbox).live(Rc::clone(launcher), plan));
         Ok(sandbox)
     }
 
     /// One that an earlier judge has left, with the work that was running in it.
-    pub(super) fn take_back(
-        launcher: &Rc<Launcher>,
-        left: Left,
-        (isolation, since, next): (Tier, u64, u64),
-    ) -> Result<Rc<Self>, ErrorCode> {
-        let Left { id, control, memory, merged } = left;
+    pub(super) fn take_back(launcher: &Rc<Launcher>, again: Again) -> Result<Rc<Self>, ErrorCode> {
+        let Again { id, control, memory, merged, isolation, since, blank, next } = again;
         let phase = if memory.has_passed_gate() { Phase::Ready } else { Phase::Starting };
         let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
         let sandbox = Rc::new(Self {
@@ -104,6 +118,7 @@ impl Sandbox {
             isolation,
             since,
             merged,
+            blank,
             phase: watch::Sender::new(phase),
             removed: watch::Sender::new(false),
             relay: OnceCell::from(control),
@@ -111,6 +126,7 @@ impl Sandbox {
             unwritten: RefCell::default(),
             works: RefCell::default(),
             next: Cell::new(next),
+            unwanted: Cell::default(),
         });
         tokio::task::spawn_local(Rc::clone(&sandbox).live_on(Rc::clone(launcher)));
         Ok(sandbox)
@@ -143,7 +159,7 @@ impl Sandbox {
                 <[OwnedFd; 2]>::try_from(relayed.await?).map_err(|_| ErrorCode::Internal)?;
             let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
             let control = self.relay.get_or_init(|| control);
-            self.memory.get_or_init(|| Memory::new(memory));
+            self.memory.get_or_init(|| Rc::new(Memory::new(memory)));
             self.remember(self.unwritten.take())?;
             if matches!(*self.phase.borrow(), Phase::Over(_)) {
                 self.forget();
@@ -190,12 +206,32 @@ impl Sandbox {
         // It is gone from here on, whatever the launcher finds left of it.
         let _ = launcher.order(self.id, Verb::Remove, &[]).await;
         self.removed.send_replace(true);
+        if self.unwanted.get() {
+            let _ = launcher.order(self.id, Verb::Unmount, &[]).await;
+        }
     }
 
-    /// Waits until nothing of it is left.
+    /// Waits until nothing of it is left, but for its layer.
     pub(super) async fn gone(&self) {
         // The sender lives in `self`, so this ends only when it says so.
         let _ = self.removed.subscribe().wait_for(|removed| *removed).await;
+    }
+
+    /// Nobody wants what was written in it: the layer goes when the sandbox has gone.
+    pub(super) fn let_go(&self, launcher: &Rc<Launcher>) {
+        if let Some(Err(error)) = self.memory.get().map(|memory| memory.discard()) {
+            tracing::error!("judge: sandbox {}: {error}", self.id.short());
+        }
+        self.unwanted.set(true);
+        if *self.removed.borrow() {
+            let (launcher, id) = (Rc::clone(launcher), self.id);
+            tokio::task::spawn_local(async move { launcher.order(id, Verb::Unmount, &[]).await });
+        }
+    }
+
+    /// What outlives the judge, once there is such memory.
+    pub(super) fn memory(&self) -> Option<Rc<Memory>> {
+        self.memory.get().cloned()
     }
 
     /// A relay that could not start is most often a runtime that could not; its own code says more and comes first.
@@ -217,7 +253,7 @@ impl Sandbox {
                         let detail = format!("found from inside to be missing: {}", lacking.join(", "));
                         return Ok(Refusal::because(ErrorCode::GateFailed, detail));
                     }
-                    if let Some(Err(error)) = self.memory.get().map(Memory::passed_gate) {
+                    if let Some(Err(error)) = self.memory.get().map(|memory| memory.passed_gate()) {
                         tracing::warn!("judge: sandbox {}: {error}", self.id.short());
                     }
                     self.phase.send_if_modified(|phase| {
@@ -292,7 +328,7 @@ impl Sandbox {
 
     /// No later judge takes it up, whatever happens to this one before the launcher has ended it.
     fn forget(&self) {
-        if let Some(Err(error)) = self.memory.get().map(Memory::end) {
+        if let Some(Err(error)) = self.memory.get().map(|memory| memory.end()) {
             tracing::error!("judge: sandbox {}: {error}", self.id.short());
         }
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::sandboxes::Sandbox;
+use super::staged::Layer;
 use closedpaw_protocol::codec;
 use closedpaw_protocol::kept::{Kept, KeptWork};
 use closedpaw_protocol::sign::Verifier;
@@ -29,6 +30,10 @@ pub(super) struct Session {
     pub(super) console: Cell<Option<u64>>,
     /// Until when a session without a console waits for it, in unix seconds.
     pub(super) waits: u64,
+    /// When it ended, in unix seconds; its work may still be ending.
+    pub(super) ended: Cell<Option<u64>>,
+    /// After how much work its person wanted nothing of its layer.
+    pub(super) unwanted: Cell<Option<u64>>,
     /// The one connection on which the agent key speaks, from its first word on.
     pub(super) connection: Cell<Option<u64>>,
     pub(super) label: RefCell<Label>,
@@ -39,10 +44,7 @@ pub(super) struct Session {
 impl Session {
     /// What anything in this sandbox can reach, and so must be taken to have read.
     pub(super) fn sources(&self) -> Label {
-        let Some(name) = &self.workspace else { return Label::default() };
-        let workspace = || Source { kind: SourceKind::Workspace, name: name.clone() };
-        let untrusted = (!self.trusted).then(workspace);
-        Label::new(untrusted, [workspace()])
+        self.workspace.as_ref().map_or_else(Label::default, |name| sources(name, self.trusted))
     }
 
     /// Leaves what a later judge has to know of this session.
@@ -62,10 +64,36 @@ impl Session {
             since: self.sandbox.since,
             label: self.label.borrow().clone(),
             next: self.sandbox.next(),
+            blank: self.sandbox.blank,
+            ended: self.ended.get(),
             works: self.works.borrow().iter().map(|(number, work)| (*number, work.clone())).collect(),
         };
         self.sandbox.remember(codec::encode(&kept).ok_or(ErrorCode::Busy)?)
     }
+
+    /// Its layer as it is, if it has one.
+    pub(super) fn layer(&self) -> Option<Layer> {
+        Some(Layer {
+            session: self.id,
+            sandbox: self.sandbox.id,
+            uid: self.uid,
+            workspace: self.workspace.clone()?,
+            isolation: self.isolation,
+            profile: self.profile.clone(),
+            label: self.label.borrow().join(&self.sources()),
+            generation: self.sandbox.next(),
+            since: self.sandbox.since,
+            ended: None,
+            merged: Rc::clone(self.sandbox.merged.as_ref()?),
+            memory: self.sandbox.memory()?,
+        })
+    }
+}
+
+/// What whoever reaches a workspace must be taken to have read.
+pub(super) fn sources(workspace: &str, trusted: bool) -> Label {
+    let workspace = || Source { kind: SourceKind::Workspace, name: workspace.to_owned() };
+    Label::new((!trusted).then(workspace), [workspace()])
 }
 
 /// All of them.

@@ -9,6 +9,7 @@ use super::launcher::Launcher;
 use super::policy::InForce;
 use super::questions::Questions;
 use super::sessions::Sessions;
+use super::staged::{Applying, Shelf};
 use super::watchers::Watchers;
 use crate::paths::Paths;
 use closedpaw_ledger::aggregate::{Bounds, Refusals};
@@ -29,6 +30,10 @@ pub(super) struct State {
     pub(super) policy_error: RefCell<Option<String>>,
     pub(super) keys: RefCell<Keys>,
     pub(super) sessions: RefCell<Sessions>,
+    /// What sessions that ended have left.
+    pub(super) shelf: RefCell<Shelf>,
+    /// Grants to carry it over, by the number of their intents.
+    pub(super) applying: RefCell<BTreeMap<u64, Applying>>,
     pub(super) questions: RefCell<Questions>,
     pub(super) watchers: Watchers,
     pub(super) audit: Audit,
@@ -55,6 +60,8 @@ impl State {
             policy_error: RefCell::default(),
             keys: RefCell::new(keys),
             sessions: RefCell::default(),
+            shelf: RefCell::default(),
+            applying: RefCell::default(),
             questions: RefCell::default(),
             watchers: Watchers::default(),
             audit,
@@ -88,9 +95,10 @@ impl State {
         }
     }
 
-    /// Ends a session, its sandbox and its questions.
+    /// Ends a session, its sandbox and its questions. What it wrote is kept.
     pub(super) fn close(&self, id: SessionId, reason: &str) {
         let Some(session) = self.sessions.borrow_mut().remove(id) else { return };
+        self.stage(&session);
         session.sandbox.kill();
         let forgotten = self.questions.borrow_mut().forget(Some(id));
         self.tell_undecided(forgotten);

@@ -57,11 +57,12 @@ pub(super) fn start(
 /// Hands over what an earlier daemon has left, before anything else is said.
 fn tell_of(socket: &OwnedFd, left: &[(SandboxId, Parts)]) -> io::Result<()> {
     for (id, parts) in left {
+        let left = if parts.control.is_some() { Left::Sandbox(*id) } else { Left::Layer(*id) };
         let parts = [&parts.control, &parts.memory, &parts.merged];
         let descriptors: Vec<_> = parts.into_iter().flatten().map(AsFd::as_fd).collect();
-        frames::send_packet(socket, &Left(Some(*id)).to_bytes(), &descriptors)?;
+        frames::send_packet(socket, &left.to_bytes(), &descriptors)?;
     }
-    frames::send_packet(socket, &Left(None).to_bytes(), &[])
+    frames::send_packet(socket, &Left::End.to_bytes(), &[])
 }
 
 impl Judge {

@@ -65,8 +65,9 @@ impl Sandbox {
         }
     }
 
-    /// One that an earlier launcher has started, and the parts that are the judge's. Nothing if there is not all of it.
-    pub(super) fn take_back(run: &Path, id: SandboxId, mut parts: Parts) -> Option<(Self, Parts)> {
+    /// One that an earlier launcher has started; of the parts, those that are the judge's remain. Nothing if there is not
+    /// all of it.
+    pub(super) fn take_back(run: &Path, id: SandboxId, parts: &mut Parts) -> Option<Self> {
         let folder = run.join("sandboxes").join(id.to_string());
         let [slot, rootfs] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
         let slot = slot.and_then(|slot| slot.to_str()?.parse().ok()).filter(|slot| (*slot as usize) < MOST);
@@ -80,7 +81,7 @@ impl Sandbox {
         let mut sandbox = Self::in_folder(folder, slot);
         (sandbox.rootfs, sandbox.stored) = (rootfs, true);
         (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
-        Some((sandbox, parts))
+        Some(sandbox)
     }
 
     /// Gives the store what it lives on, as soon as there is all of it.
@@ -98,6 +99,14 @@ impl Sandbox {
         store.keep(id, &mut parts)?;
         self.stored = true;
         Ok(())
+    }
+
+    /// Gives the store the layer alone, where it has not got the whole of it: then the work in it does not end with the daemon.
+    pub(super) fn store_layer(&mut self, id: SandboxId, store: Store) -> io::Result<()> {
+        match self.lent.layer() {
+            Some(mut layer) if store.is_there() => store.keep(id, &mut layer),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Leaves it to whoever comes next, if there is somebody to keep it meanwhile.

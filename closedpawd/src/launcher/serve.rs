@@ -75,13 +75,16 @@ pub(super) fn take_back(
     inherited: BTreeMap<SandboxId, Parts>,
 ) -> (BTreeMap<SandboxId, Sandbox>, Vec<(SandboxId, Parts)>) {
     let (mut sandboxes, mut left) = (BTreeMap::new(), Vec::new());
-    for (id, parts) in inherited {
-        match Sandbox::take_back(&paths.run(), id, parts) {
-            Some((sandbox, parts)) => {
-                sandboxes.insert(id, sandbox);
-                left.push((id, parts));
-            }
-            None => Store::find().forget(id),
+    for (id, mut parts) in inherited {
+        if let Some(sandbox) = Sandbox::take_back(&paths.run(), id, &mut parts) {
+            sandboxes.insert(id, sandbox);
+            left.push((id, parts));
+        } else if let Some(layer) = parts.layer() {
+            // What was written outlives the sandbox that wrote it.
+            Store::find().forget_life(id);
+            left.push((id, layer));
+        } else {
+            Store::find().forget(id);
         }
     }
     (sandboxes, left)
@@ -140,14 +143,34 @@ impl Launcher {
     /// Sandboxes whose removal the judge has ordered before it ended do not go on.
     fn last_removals(&mut self) {
         while let Ok(Some((bytes, _))) = frames::receive_packet::<ORDER>(&self.judge.socket) {
-            if let Ok((id, Verb::Remove)) = Verb::from_bytes(&bytes)
-                && let Some(mut sandbox) = self.sandboxes.remove(&id)
-            {
-                sandbox.kill();
-                self.store.forget(id);
-                self.going.insert(id, sandbox);
+            match Verb::from_bytes(&bytes) {
+                Ok((id, Verb::Remove)) => drop(self.end(id)),
+                Ok((id, Verb::Unmount)) => self.unmount(id),
+                Ok(_) | Err(_) => {}
             }
         }
+    }
+
+    /// Ends a sandbox's processes. Its layer is no longer in its folder, but whoever has it open still has it, and so has the
+    /// store.
+    fn end(&mut self, id: SandboxId) -> Result<(), ErrorCode> {
+        let mut sandbox = self.sandboxes.remove(&id).ok_or(ErrorCode::UnknownSandbox)?;
+        if let Err(error) = sandbox.store_layer(id, self.store) {
+            tracing::error!("launcher: the layer of {}: {error}", id.short());
+        }
+        sandbox.kill();
+        self.store.forget_life(id);
+        self.going.insert(id, sandbox);
+        Ok(())
+    }
+
+    /// Lets a layer go. It is gone when the judge and whoever was given it have closed theirs.
+    fn unmount(&mut self, id: SandboxId) {
+        if let Some(sandbox) = self.sandboxes.get_mut(&id).or_else(|| self.going.get_mut(&id)) {
+            sandbox.layer = None;
+            sandbox.lent.merged = None;
+        }
+        self.store.forget_layer(id);
     }
 
     /// Nothing that was started, or was being started, outlives the launcher, but what the store keeps for the next one.
@@ -320,7 +343,7 @@ impl Launcher {
                 Ok(Done::Now(vec![merged]))
             }
             Verb::Unmount => {
-                self.known(id)?.layer = None;
+                self.unmount(id);
                 Ok(Done::Now(Vec::new()))
             }
             Verb::Start { uid, gid, limits, workspace } => {
@@ -427,10 +450,7 @@ impl Launcher {
     }
 
     fn remove(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let mut sandbox = self.sandboxes.remove(&id).ok_or(ErrorCode::UnknownSandbox)?;
-        sandbox.kill();
-        self.store.forget(id);
-        self.going.insert(id, sandbox);
+        self.end(id)?;
         if self.jobs.iter().any(|job| job.sandbox == id) {
             // It is still being started; it goes when that step has ended, and only then is there all of it to delete.
             return Ok(Done::Later);

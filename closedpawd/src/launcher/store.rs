@@ -4,6 +4,9 @@
 //! it what a later launcher and judge need to go on: their processes, the judge's memory of the session, the workspace as
 //! the sandbox sees it. A daemon that is restarted or killed finds them again; one that is stopped has systemd let them go,
 //! and every relay and with it every sandbox ends by itself.
+//!
+//! Of a sandbox that has ended, the layer may be kept: the merged folder's descriptor keeps both filesystems of it mounted,
+//! whatever mount table they were in, and the judge's memory says whose it is.
 #![forbid(unsafe_code)]
 
 use closedpaw_descriptors::{frames, handover::take_over};
@@ -32,6 +35,12 @@ pub(super) struct Parts {
 /// The names of the parts in the store.
 const PARTS: [&str; 5] = ["control", "memory", "merged", "process", "relay"];
 
+/// Those without which a sandbox ends.
+const LIFE: [&str; 3] = ["control", "process", "relay"];
+
+/// Those that a layer is kept with when its sandbox has ended.
+const LAYER: [&str; 2] = ["memory", "merged"];
+
 impl Parts {
     fn slots(&mut self) -> [&mut Option<OwnedFd>; 5] {
         [&mut self.control, &mut self.memory, &mut self.merged, &mut self.process, &mut self.relay]
@@ -40,6 +49,12 @@ impl Parts {
     /// Whether it can go on. A sandbox without a workspace has nothing merged.
     pub(super) fn whole(&self) -> bool {
         [&self.control, &self.memory, &self.process, &self.relay].iter().all(|part| part.is_some())
+    }
+
+    /// The layer alone, with what the judge remembers of its session, if there are both.
+    pub(super) fn layer(&mut self) -> Option<Self> {
+        let (memory, merged) = (self.memory.take()?, self.merged.take()?);
+        Some(Self { memory: Some(memory), merged: Some(merged), ..Self::default() })
     }
 }
 
@@ -98,14 +113,28 @@ impl Store {
         Ok(())
     }
 
-    /// Has it let a sandbox go.
+    /// Has it let a sandbox go, its layer included.
     pub(super) fn forget(self, sandbox: SandboxId) {
-        let tell = |name| {
+        self.let_go(sandbox, &PARTS);
+    }
+
+    /// Has it let go of what a sandbox lives on; its layer is kept.
+    pub(super) fn forget_life(self, sandbox: SandboxId) {
+        self.let_go(sandbox, &LIFE);
+    }
+
+    /// Has it let go of the layer.
+    pub(super) fn forget_layer(self, sandbox: SandboxId) {
+        self.let_go(sandbox, &LAYER);
+    }
+
+    fn let_go(self, sandbox: SandboxId, parts: &[&str]) {
+        let tell = |name: &&str| {
             let words = format!("FDSTOREREMOVE=1\nFDNAME={sandbox}.{name}");
             frames::send_packet(&manager()?, words.as_bytes(), &[])
         };
         if self.0
-            && let Err(error) = PARTS.into_iter().try_for_each(tell)
+            && let Err(error) = parts.iter().try_for_each(tell)
         {
             tracing::warn!("launcher: the descriptor store: {error}");
         }
@@ -144,5 +173,8 @@ mod tests {
         {
             assert_eq!(part(other), None, "{other}");
         }
+        let mut apart: Vec<_> = LIFE.into_iter().chain(LAYER).collect();
+        apart.sort_unstable();
+        assert_eq!(apart, PARTS, "each part is of one or the other");
     }
 }

@@ -239,6 +239,50 @@ impl Entry for Answered {
     }
 }
 
+/// What becomes of a session's layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is kept, though the session has ended.
+    Kept,
+    /// Its person threw it away.
+    Discarded,
+    /// It was kept as long as such things are.
+    Expired,
+}
+
+impl Fate {
+    fn name(self) -> &'static str {
+        match self {
+            Fate::Kept => "kept",
+            Fate::Discarded => "discarded",
+            Fate::Expired => "expired",
+        }
+    }
+}
+
+/// What a session wrote was kept when it ended, or is gone.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// The session's number.
+    pub session: [u8; 16],
+    /// Whose it is.
+    pub uid: u32,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The key that said so, if one did.
+    pub key: Option<String>,
+}
+
+impl Entry for Staged {
+    const KIND: Kind = Kind::Staged;
+
+    fn fields(self) -> Fields {
+        session(self.session, self.uid)
+            .with("fate", Value::text(self.fate.name()))
+            .with_some("key", self.key.map(Value::text))
+    }
+}
+
 fn session(session: [u8; 16], uid: u32) -> Fields {
     Fields::new().with("session", Value::hex(&session)).with("uid", Value::Number(uid.into()))
 }

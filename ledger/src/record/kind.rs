@@ -35,11 +35,13 @@ pub enum Kind {
     Stop,
     /// A signed head over all records before this one.
     Head,
+    /// What a session wrote was kept when it ended, or is gone.
+    Staged,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Started,
         Kind::Stopped,
         Kind::Opened,
@@ -54,6 +56,7 @@ impl Kind {
         Kind::Recovered,
         Kind::Stop,
         Kind::Head,
+        Kind::Staged,
     ];
 
     /// Its name in the log.
@@ -74,6 +77,7 @@ impl Kind {
             Kind::Recovered => "recovered",
             Kind::Stop => "stop",
             Kind::Head => "head",
+            Kind::Staged => "staged",
         }
     }
 
@@ -113,7 +117,8 @@ mod tests {
                 "keys",
                 "recovered",
                 "stop",
-                "head"
+                "head",
+                "staged"
             ]
         );
         for kind in Kind::ALL {

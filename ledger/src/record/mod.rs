@@ -17,7 +17,7 @@ mod kind;
 mod time;
 mod value;
 
-pub use deeds::{Answer, Answered, Asked, Closed, Intent, Opened, Outcome, Verdict};
+pub use deeds::{Answer, Answered, Asked, Closed, Fate, Intent, Opened, Outcome, Staged, Verdict};
 pub use encode::TEXT_MAX;
 pub use entries::{Entry, HeadMade, KeyChange, Keys, Policy, Recovered, Started, Stop, Stopped};
 pub use escape::{escape, is_unsafe};

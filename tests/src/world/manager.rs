@@ -50,7 +50,7 @@ impl Manager {
             command.env("LISTEN_FDS", copies.len().to_string());
             command.env("LISTEN_FDNAMES", names.into_iter().cloned().collect::<Vec<_>>().join(":"));
         }
-        command.env("NOTIFY_SOCKET", &self.path).env("FDSTORE", "2560");
+        command.env("NOTIFY_SOCKET", &self.path).env("FDSTORE", "4608");
         handover::hand_over(command, copies);
     }
 }

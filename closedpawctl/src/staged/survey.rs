@@ -1,0 +1,204 @@
+//! Comparing what a session sees with the folder itself, name by name.
+#![forbid(unsafe_code)]
+
+use super::manifest::Entry;
+use super::node::{self, Kind, LARGEST, Node, Stamp};
+use super::place::{Place, open_beneath};
+use rustix::fs::{Dir, OFlags};
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// The most names that are looked at; past it the list says that it is not whole.
+const MOST: usize = 400_000;
+
+/// The deepest folder that is looked into.
+const DEEPEST: usize = 64;
+
+/// The differences between a session's view and its workspace.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// By path.
+    pub entries: BTreeMap<String, Entry>,
+    /// Whether something was left out.
+    pub cut: bool,
+    /// Since when there is the layer, in seconds and nanoseconds.
+    since: (i64, u32),
+    looked: usize,
+}
+
+/// One of the two sides: a folder, where there is one.
+type Side<'a> = Option<&'a OwnedFd>;
+
+impl Survey {
+    /// Compares the two; `since` is when the session began, in unix seconds, for where the layer itself does not say it.
+    pub fn of(merged: &OwnedFd, workspace: &OwnedFd, since: u64) -> Self {
+        let told = (i64::try_from(since).unwrap_or(i64::MAX), 0);
+        let mut survey = Self { since: node::birth(merged).unwrap_or(told), ..Self::default() };
+        survey.folder(Some(merged), Some(workspace), "", 0);
+        survey
+    }
+
+    fn folder(&mut self, ours: Side<'_>, theirs: Side<'_>, place: &str, depth: usize) {
+        let ((mine, our_odd), (before, their_odd)) = (names(ours), names(theirs));
+        self.odd((ours, &our_odd), (theirs, &their_odd), place);
+        for name in mine.iter().chain(before.iter().filter(|name| mine.binary_search(name).is_err())) {
+            self.looked += 1;
+            if self.looked > MOST || depth > DEEPEST {
+                self.cut = true;
+                return;
+            }
+            let path = if place.is_empty() { name.clone() } else { format!("{place}/{name}") };
+            self.name((ours, theirs), name, path, depth);
+        }
+    }
+
+    /// Names that are no text: what differs there is named, as well as it can be, and never carried over.
+    fn odd(&mut self, ours: (Side<'_>, &[CString]), theirs: (Side<'_>, &[CString]), place: &str) {
+        let new = theirs.1.iter().filter(|name| !ours.1.contains(name));
+        for name in ours.1.iter().chain(new) {
+            let stamp =
+                |side: Side<'_>| side.and_then(|side| Stamp::of(side, name.as_c_str()).ok().flatten());
+            let (mine, before) = (stamp(ours.0), stamp(theirs.0));
+            if mine.map(|mine| mine.changed) == before.map(|before| before.changed) {
+                continue;
+            }
+            let shown = format!("{place}/{}", name.to_string_lossy());
+            let entry = Entry {
+                path: shown.trim_start_matches('/').to_owned(),
+                before: before.as_ref().map(unread),
+                after: mine.as_ref().map(unread),
+                refused: Some("its name is no text".to_owned()),
+                newer: false,
+            };
+            self.entries.insert(entry.path.clone(), entry);
+        }
+    }
+
+    fn name(&mut self, (ours, theirs): (Side<'_>, Side<'_>), name: &str, path: String, depth: usize) {
+        let stamp = |side: Side<'_>| side.and_then(|side| Stamp::of(side, name).ok().flatten());
+        let (mine, before) = (stamp(ours), stamp(theirs));
+        if before.is_some_and(|before| before.is_mount) {
+            // What is mounted there is not what lies below the session's layer.
+            return;
+        }
+        // An edit outside has put it away, and the overlay still shows it. What a session made has a name.
+        let put_away = mine.is_some_and(|mine| mine.links == 0);
+        if !put_away && let Some(entry) = self.difference((ours, theirs), name, &path, (mine, before)) {
+            self.entries.insert(path.clone(), entry);
+        }
+        let folder = |side: Side<'_>, stamp: Option<Stamp>| {
+            stamp.filter(|stamp| stamp.kind == Kind::Folder)?;
+            open_beneath(side?, name, OFlags::RDONLY | OFlags::DIRECTORY).ok()
+        };
+        let (down, under) = (folder(ours, mine), folder(theirs, before));
+        if down.is_some() || under.is_some() {
+            self.folder(down.as_ref(), under.as_ref(), &path, depth + 1);
+        }
+    }
+
+    fn difference(
+        &self,
+        (ours, theirs): (Side<'_>, Side<'_>),
+        name: &str,
+        path: &str,
+        (mine, before): (Option<Stamp>, Option<Stamp>),
+    ) -> Option<Entry> {
+        if let (Some(mine), Some(before)) = (&mine, &before)
+            && let same = (mine.kind, mine.mode, mine.size) == (before.kind, before.mode, before.size)
+            && same
+            && (mine.changed == before.changed || mine.kind == Kind::Folder)
+        {
+            return None;
+        }
+        let read = |side: Side<'_>, stamp: &Option<Stamp>| {
+            let (Some(side), Some(stamp)) = (side, stamp) else { return (None, None) };
+            match Node::read(side, name, stamp) {
+                Ok(node) => (Some(node), None),
+                Err(error) => (Some(unread(stamp)), Some(words(&error, stamp))),
+            }
+        };
+        let ((after, hidden), (was, lost)) = (read(ours, &mine), read(theirs, &before));
+        if after == was && hidden.is_none() && lost.is_none() {
+            return None;
+        }
+        let newer = before.is_some_and(|before| before.changed > self.since);
+        let untouched = mine.is_some_and(|mine| mine.changed < self.since).then(|| {
+            "the folder has changed there since the session began, and the session changed nothing".to_owned()
+        });
+        let refused =
+            hidden.or(lost).or(untouched).or_else(|| refusal(path, ours, name, (&mine, &before), newer));
+        Some(Entry { path: path.to_owned(), before: was, after, refused, newer })
+    }
+}
+
+/// The names in a folder, sorted; and those that are no text.
+fn names(side: Side<'_>) -> (Vec<String>, Vec<CString>) {
+    let (mut names, mut odd) = (Vec::new(), Vec::new());
+    let Some(Ok(directory)) = side.map(Dir::read_from) else { return (names, odd) };
+    for entry in directory.flatten() {
+        match entry.file_name().to_str() {
+            Ok("." | "..") => {}
+            Ok(name) => names.push(name.to_owned()),
+            Err(_) => odd.push(entry.file_name().to_owned()),
+        }
+    }
+    names.sort_unstable();
+    (names, odd)
+}
+
+fn unread(stamp: &Stamp) -> Node {
+    Node { kind: stamp.kind, mode: stamp.mode, size: stamp.size, digest: closedpaw_protocol::Digest([0; 32]) }
+}
+
+fn words(error: &io::Error, stamp: &Stamp) -> String {
+    if stamp.size > LARGEST {
+        "it is larger than 1 GiB".to_owned()
+    } else {
+        format!("it cannot be read: {error}")
+    }
+}
+
+/// Why this is never carried over, if it is not.
+fn refusal(
+    path: &str,
+    ours: Side<'_>,
+    name: &str,
+    (mine, before): (&Option<Stamp>, &Option<Stamp>),
+    newer: bool,
+) -> Option<String> {
+    let Ok(place) = Place::try_from(path.to_owned()) else {
+        return Some("its path is too long".to_owned());
+    };
+    if let Some(reason) = mine.as_ref().and_then(|mine| unfit(mine, "the session made")) {
+        return Some(reason);
+    }
+    if let Some(reason) = before.as_ref().and_then(|before| unfit(before, "in the workspace it is")) {
+        return Some(reason);
+    }
+    match (mine, before) {
+        (None, Some(_)) if newer => {
+            Some("it is newer than the session, which may never have seen it; remove it yourself".to_owned())
+        }
+        (Some(mine), _) if mine.kind == Kind::Link => {
+            let inside = ours.and_then(|ours| node::link_text(ours, name).ok());
+            let inside = inside.is_some_and(|text| place.keeps_inside(&text));
+            (!inside).then(|| "a link that leads out of the workspace".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn unfit(stamp: &Stamp, who: &str) -> Option<String> {
+    match stamp.kind {
+        Kind::Special => Some(format!("{who} a device, a FIFO or a socket")),
+        Kind::File if stamp.links > 1 => {
+            Some(format!("{who} a hard link: a file with {} names", stamp.links))
+        }
+        Kind::File if who.starts_with("the session") && stamp.mode & 0o6000 != 0 => {
+            Some(format!("{who} a file with the bit setuid or setgid"))
+        }
+        Kind::File | Kind::Folder | Kind::Link => None,
+    }
+}
