@@ -4,18 +4,17 @@
 use super::bundle::{self, Bundle};
 use super::judge::Judge;
 use super::layer::Layer;
-use super::pin::Pin;
+use super::runtimes::Runtimes;
 use super::sandbox::{MOST, Sandbox};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
-use super::{cgroups, manager, orphans, schedule, sys, tidy};
+use super::{cgroups, internal, manager, orphans, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
 use crate::verbs::{Answer, Limits, MEMORY, ORDER, Verb};
-use closedpaw_confine::domain;
 use closedpaw_descriptors::{frames, handover, packet_pair};
-use closedpaw_protocol::{ErrorCode, SandboxId};
+use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -24,7 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -37,7 +36,7 @@ pub(super) struct Launcher {
     paths: Paths,
     programs: Programs,
     judge: Judge,
-    pin: Option<Pin>,
+    runtimes: Runtimes,
     sandboxes: BTreeMap<SandboxId, Sandbox>,
     jobs: Vec<Job>,
     going: BTreeMap<SandboxId, Sandbox>,
@@ -104,12 +103,12 @@ impl Launcher {
         selinux: Option<SeLinux>,
         sandboxes: BTreeMap<SandboxId, Sandbox>,
     ) -> Self {
-        let pin = Pin::load(&paths).ok();
+        let runtimes = Runtimes::new(&paths, selinux.as_ref());
         Self {
             paths,
             programs,
             judge,
-            pin,
+            runtimes,
             sandboxes,
             jobs: Vec::new(),
             going: BTreeMap::new(),
@@ -187,7 +186,7 @@ impl Launcher {
     /// Has the runtime forget sandboxes, all at once, and waits until it has.
     fn delete_all(&mut self, names: impl Iterator<Item = String>) {
         let delete =
-            |name: String| self.runtime_command(&["delete", "--force", &name], None).ok()?.spawn().ok();
+            |name: String| self.runtimes.of(Tier::Gvisor).ok()?.forget(&name, None).ok()??.spawn().ok();
         let deletions = names.filter_map(delete).collect();
         self.finish(deletions);
     }
@@ -378,20 +377,15 @@ impl Launcher {
         if uid == 0 || gid == 0 || workspace != self.sandbox(id)?.layer.is_some() {
             return Err(ErrorCode::WorkspaceForbidden);
         }
-        // Create and start in one call, so that a launcher killed meanwhile leaves nothing created that nobody starts.
-        let slot = self.sandbox(id)?.slot;
-        let mut command = self.runtime_command(&["run", "--detach"], Some(slot))?;
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
-        let sandbox = self.sandbox(id)?;
+        let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
         let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
-        bundle.write().map_err(internal)?;
+        let mut command = self.runtimes.of(Tier::Gvisor)?.start(&bundle)?;
         sandbox.rootfs = Some(rootfs);
         let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
         let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
-        command.arg("--bundle").arg(&sandbox.folder).arg("--pid-file").arg(sandbox.folder.join("pid"));
         // The sandbox inherits these; a pipe for its errors would keep whoever reads it waiting for ever.
-        command.arg(id.to_string()).stdin(stdin).stdout(stdout).stderr(Stdio::null());
-        sys::in_child(&mut command, || domain::no_network().map_err(io::Error::other));
+        command.stdin(stdin).stdout(stdout);
         sandbox.channel = Some((to_sandbox.into(), from_sandbox.into()));
         self.spawn(command, id, verb, Step::Run)?;
         Ok(Done::Later)
@@ -440,50 +434,14 @@ impl Launcher {
 
     fn delete(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
         let slot = self.going.get(&id).map(|sandbox| sandbox.slot);
-        let delete = self.runtime_command(&["delete", "--force", &id.to_string()], slot);
-        match delete.and_then(|delete| self.spawn(delete, id, verb, Step::Delete)) {
+        let forget = self.runtimes.of(Tier::Gvisor).and_then(|runtime| runtime.forget(&id.to_string(), slot));
+        match forget.and_then(|forget| self.spawn(forget.ok_or(ErrorCode::Internal)?, id, verb, Step::Delete)) {
             Ok(()) => Ok(Done::Later),
             Err(code) => {
                 self.going.remove(&id);
                 Err(code)
             }
         }
-    }
-
-    /// The pinned runtime with the flags that every call of it has, for the sandbox with this slot or for all.
-    fn runtime_command(&mut self, words: &[&str], slot: Option<u32>) -> Result<Command, ErrorCode> {
-        let pin = match self.pin.take() {
-            Some(pin) => pin.still_holds(),
-            None => Pin::load(&self.paths),
-        };
-        let pin = pin.map_err(|error| {
-            tracing::error!("{error}");
-            error.code()
-        })?;
-        // The file that was compared is what runs, whatever the path leads to by now. The descriptor closes on exec.
-        let mut command = Command::new(format!("/proc/self/fd/{}", pin.file().as_raw_fd()));
-        self.pin = Some(pin);
-        handover::hand_over(&mut command, Vec::new());
-        sys::hear_everything(&mut command);
-        command.arg0("runsc").env_clear().env("PATH", "/usr/sbin:/usr/bin").current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.arg("--root").arg(self.paths.run().join("runsc"));
-        command.arg("--log").arg(self.paths.runtime_log());
-        command.args([
-            "--platform=systrap",
-            "--network=none",
-            "--overlay2=none",
-            "--host-uds=none",
-            "--oci-seccomp",
-        ]);
-        if cgroups::available().is_empty() {
-            command.arg("--ignore-cgroups");
-        }
-        command.args(words);
-        if let Some(selinux) = &self.selinux {
-            selinux.runtime(&mut command, slot);
-        }
-        Ok(command)
     }
 
     fn spawn(
@@ -568,10 +526,4 @@ fn memory() -> io::Result<OwnedFd> {
     ftruncate(&memory, MEMORY)?;
     fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(memory)
-}
-
-/// A fault of the host's; the journal has it, the client gets a code.
-fn internal(error: impl std::fmt::Display) -> ErrorCode {
-    tracing::error!("launcher: {error}");
-    ErrorCode::SandboxFailed
 }
