@@ -32,6 +32,8 @@ pub(super) struct Sandbox {
     pub(super) id: SandboxId,
     pub(super) isolation: Tier,
     pub(super) since: u64,
+    /// What the start gate found, as far as this judge has heard of it.
+    pub(super) found: Cell<Option<u32>>,
     /// The workspace as the sandbox sees it. Never read here; handed to the person's own process.
     pub(super) merged: Option<OwnedFd>,
     phase: watch::Sender<Phase>,
@@ -77,6 +79,7 @@ impl Sandbox {
             id,
             isolation: plan.isolation,
             since: clock::seconds(),
+            found: Cell::new(None),
             merged,
             phase: watch::Sender::new(Phase::Starting),
             removed: watch::Sender::new(false),
@@ -97,12 +100,14 @@ impl Sandbox {
         (isolation, since, next): (Tier, u64, u64),
     ) -> Result<Rc<Self>, ErrorCode> {
         let Left { id, control, memory, merged } = left;
-        let phase = if memory.has_passed_gate() { Phase::Ready } else { Phase::Starting };
+        let found = memory.found(wanted(isolation));
+        let phase = if found.is_some() { Phase::Ready } else { Phase::Starting };
         let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
         let sandbox = Rc::new(Self {
             id,
             isolation,
             since,
+            found: Cell::new(found),
             merged,
             phase: watch::Sender::new(phase),
             removed: watch::Sender::new(false),
@@ -133,8 +138,8 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, .. } = plan;
-        let start = Verb::Start { uid, gid, limits, workspace: workspace.is_some() };
+        let Plan { uid, gid, limits, workspace, isolation, .. } = plan;
+        let start = Verb::Start { uid, gid, limits, workspace: workspace.is_some(), tier: isolation };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -217,7 +222,8 @@ impl Sandbox {
                         let detail = format!("found from inside to be missing: {}", lacking.join(", "));
                         return Ok(Refusal::because(ErrorCode::GateFailed, detail));
                     }
-                    if let Some(Err(error)) = self.memory.get().map(Memory::passed_gate) {
+                    self.found.set(Some(gate.0));
+                    if let Some(Err(error)) = self.memory.get().map(|memory| memory.passed_gate(gate)) {
                         tracing::warn!("judge: sandbox {}: {error}", self.id.short());
                     }
                     self.phase.send_if_modified(|phase| {
@@ -326,7 +332,8 @@ impl Sandbox {
 /// What the start gate must find for a tier.
 fn wanted(tier: Tier) -> u32 {
     match tier {
-        Tier::Gvisor => Gate::all(),
+        // Its kernel has no Landlock.
+        Tier::Gvisor => Gate::all() & !Gate::LANDLOCK,
         Tier::Kata | Tier::Process => Gate::all() & !Gate::GVISOR,
     }
 }

@@ -24,6 +24,7 @@ mod tidy;
 
 pub use cgroups::{LIMITS, available as available_limits};
 pub use pin::{Pin, PinError, write as write_pin};
+pub use runtimes::found;
 pub use setup::{SetupError, check_kernel};
 
 use crate::accounts;

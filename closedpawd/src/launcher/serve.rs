@@ -5,14 +5,14 @@ use super::bundle::{self, Bundle};
 use super::judge::Judge;
 use super::layer::Layer;
 use super::runtimes::Runtimes;
-use super::sandbox::{MOST, Sandbox};
+use super::sandbox::{MOST, Sandbox, tier_of};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
 use super::{cgroups, internal, manager, orphans, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
-use crate::verbs::{Answer, Limits, MEMORY, ORDER, Verb};
+use crate::verbs::{Answer, MEMORY, ORDER, Verb};
 use closedpaw_descriptors::{frames, handover, packet_pair};
 use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -44,9 +44,9 @@ pub(super) struct Launcher {
     store: Store,
 }
 
-/// A run of the runtime's program that an answer waits for.
+/// A run of a runtime's program that an answer waits for, or where it takes none the end of the sandbox's own process.
 struct Job {
-    process: Child,
+    process: Option<Child>,
     ended: OwnedFd,
     sandbox: SandboxId,
     verb: Verb,
@@ -103,7 +103,7 @@ impl Launcher {
         selinux: Option<SeLinux>,
         sandboxes: BTreeMap<SandboxId, Sandbox>,
     ) -> Self {
-        let runtimes = Runtimes::new(&paths, selinux.as_ref());
+        let runtimes = Runtimes::new(&paths, &programs, selinux.as_ref());
         Self {
             paths,
             programs,
@@ -155,7 +155,7 @@ impl Launcher {
         self.sandboxes = left.filter_map(|(id, sandbox)| Some((id, *sandbox.leave().err()?))).collect();
         self.sandboxes.values_mut().for_each(Sandbox::kill);
         let jobs = std::mem::take(&mut self.jobs);
-        self.finish(jobs.into_iter().map(|job| job.process).collect());
+        self.finish(jobs.into_iter().filter_map(|job| job.process).collect());
         let mut all = std::mem::take(&mut self.sandboxes);
         all.append(&mut self.going);
         for sandbox in all.values_mut() {
@@ -163,7 +163,12 @@ impl Launcher {
             let _ = sandbox.watch_once();
             sandbox.kill();
         }
-        self.delete_all(all.keys().map(ToString::to_string));
+        let started = all.iter().filter_map(|(id, sandbox)| Some((id.to_string(), sandbox.tier?)));
+        self.delete_all(started);
+        for sandbox in all.values() {
+            sandbox.wait();
+            cgroups::remove(&sandbox.folder);
+        }
     }
 
     /// What a launcher that was killed has left and nobody takes back: bundles, and what the runtime remembers of them.
@@ -175,19 +180,22 @@ impl Launcher {
         left.retain(|entry| !taken_back.contains(&entry.path()));
         // Before anything else has their uids: whatever of them lives, honest or not, with a runtime or without.
         left.iter().for_each(|entry| cgroups::kill(&entry.path()));
-        self.delete_all(left.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        self.delete_all(left.iter().map(|entry| (name(entry), tier_of(&entry.path()))));
         for entry in left {
+            cgroups::remove(&entry.path());
             if let Err(error) = fs::remove_dir_all(entry.path()) {
                 tracing::warn!("{}: {error}", entry.path().display());
             }
         }
     }
 
-    /// Has the runtime forget sandboxes, all at once, and waits until it has.
-    fn delete_all(&mut self, names: impl Iterator<Item = String>) {
-        let delete =
-            |name: String| self.runtimes.of(Tier::Gvisor).ok()?.forget(&name, None).ok()??.spawn().ok();
-        let deletions = names.filter_map(delete).collect();
+    /// Has the runtimes forget sandboxes, all at once, and waits until they have.
+    fn delete_all(&mut self, sandboxes: impl Iterator<Item = (String, Tier)>) {
+        let delete = |(name, tier): (String, Tier)| {
+            self.runtimes.of(tier).ok()?.forget(&name, None).ok()??.spawn().ok()
+        };
+        let deletions = sandboxes.filter_map(delete).collect();
         self.finish(deletions);
     }
 
@@ -205,7 +213,7 @@ impl Launcher {
 
     /// Waits for ended children but those that are waited for by name: `runs`, jobs, the judge.
     fn reap(&self, runs: &[Child]) {
-        let jobs = self.jobs.iter().map(|job| &job.process);
+        let jobs = self.jobs.iter().filter_map(|job| job.process.as_ref());
         let named = runs.iter().chain(jobs).chain([&self.judge.process]);
         orphans::reap(&named.map(Child::id).collect::<Vec<_>>());
     }
@@ -322,8 +330,8 @@ impl Launcher {
                 self.known(id)?.layer = None;
                 Ok(Done::Now(Vec::new()))
             }
-            Verb::Start { uid, gid, limits, workspace } => {
-                let started = self.create(id, uid, gid, limits, workspace, verb);
+            Verb::Start { .. } => {
+                let started = self.create(id, verb);
                 if started.is_err() {
                     self.sandboxes.remove(&id);
                     self.store.forget(id);
@@ -365,22 +373,18 @@ impl Launcher {
         self.known(id)
     }
 
-    fn create(
-        &mut self,
-        id: SandboxId,
-        uid: u32,
-        gid: u32,
-        limits: Limits,
-        workspace: bool,
-        verb: Verb,
-    ) -> Result<Done, ErrorCode> {
+    fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
+        let Verb::Start { uid, gid, limits, workspace, tier } = verb else {
+            return Err(ErrorCode::Malformed);
+        };
         if uid == 0 || gid == 0 || workspace != self.sandbox(id)?.layer.is_some() {
             return Err(ErrorCode::WorkspaceForbidden);
         }
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
         let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
+        sandbox.runs_in(tier).map_err(internal)?;
         let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
-        let mut command = self.runtimes.of(Tier::Gvisor)?.start(&bundle)?;
+        let mut command = self.runtimes.of(tier)?.start(&bundle)?;
         sandbox.rootfs = Some(rootfs);
         let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
         let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
@@ -433,10 +437,20 @@ impl Launcher {
     }
 
     fn delete(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let slot = self.going.get(&id).map(|sandbox| sandbox.slot);
-        let forget = self.runtimes.of(Tier::Gvisor).and_then(|runtime| runtime.forget(&id.to_string(), slot));
-        match forget.and_then(|forget| self.spawn(forget.ok_or(ErrorCode::Internal)?, id, verb, Step::Delete)) {
-            Ok(()) => Ok(Done::Later),
+        let sandbox = self.going.get(&id).ok_or(ErrorCode::UnknownSandbox)?;
+        let (slot, tier, process) = (sandbox.slot, sandbox.tier, sandbox.process().map_err(internal)?);
+        let Some(tier) = tier else { return Ok(self.forgotten(id)) };
+        let forget = self.runtimes.of(tier).and_then(|runtime| runtime.forget(&id.to_string(), Some(slot)));
+        let job = forget.and_then(|forget| match (forget, process) {
+            (Some(command), _) => self.spawn(command, id, verb, Step::Delete).map(|()| Done::Later),
+            (None, Some(ended)) => {
+                self.jobs.push(Job { process: None, ended, sandbox: id, verb, step: Step::Delete });
+                Ok(Done::Later)
+            }
+            (None, None) => Ok(self.forgotten(id)),
+        });
+        match job {
+            Ok(done) => Ok(done),
             Err(code) => {
                 self.going.remove(&id);
                 Err(code)
@@ -454,21 +468,19 @@ impl Launcher {
         let process = command.spawn().map_err(internal)?;
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or(ErrorCode::Internal)?;
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(internal)?;
-        self.jobs.push(Job { process, ended, sandbox, verb, step });
+        self.jobs.push(Job { process: Some(process), ended, sandbox, verb, step });
         Ok(())
     }
 
     fn job_ended(&mut self, index: usize) -> io::Result<()> {
-        let Job { mut process, sandbox, verb, step, .. } = self.jobs.swap_remove(index);
-        let status = process.wait()?;
+        let Job { process, sandbox, verb, step, .. } = self.jobs.swap_remove(index);
+        let status = process.map(|mut process| process.wait()).transpose()?.unwrap_or_default();
         if step != Step::Delete && self.going.contains_key(&sandbox) {
             return self.started_in_vain(sandbox);
         }
         match step {
             Step::Delete => {
-                if let Some(gone) = self.going.remove(&sandbox) {
-                    cgroups::remove_relays(&gone.folder);
-                }
+                self.forgotten(sandbox);
                 self.answer(sandbox, verb, Ok(()), &[])
             }
             Step::Run if status.success() => {
@@ -480,10 +492,19 @@ impl Launcher {
             }
             Step::Run => {
                 let log = self.paths.runtime_log();
-                tracing::error!("runsc run: {status}; see {}", log.display());
+                tracing::error!("starting a sandbox: {status}; see {}", log.display());
                 self.answer(sandbox, verb, Err(ErrorCode::SandboxFailed), &[])
             }
         }
+    }
+
+    /// There is nothing left of a sandbox but its folder, which goes with this.
+    fn forgotten(&mut self, id: SandboxId) -> Done {
+        if let Some(gone) = self.going.remove(&id) {
+            cgroups::remove_relays(&gone.folder);
+            cgroups::remove(&gone.folder);
+        }
+        Done::Now(Vec::new())
     }
 
     /// A sandbox whose removal was ordered while it was being started.
@@ -494,7 +515,8 @@ impl Launcher {
             sandbox.kill();
         }
         match self.delete(id, Verb::Remove) {
-            Ok(_) => Ok(()),
+            Ok(Done::Later) => Ok(()),
+            Ok(Done::Now(_)) => self.answer(id, Verb::Remove, Ok(()), &[]),
             Err(code) => self.answer(id, Verb::Remove, Err(code), &[]),
         }
     }

@@ -2,14 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod gvisor;
+mod process;
 
 use super::bundle::Bundle;
+use super::pin::Pin;
 use super::selinux::SeLinux;
+use super::setup::Programs;
 use super::sys;
 use crate::paths::Paths;
 use closedpaw_descriptors::handover;
 use closedpaw_protocol::{ErrorCode, Tier};
 use gvisor::Gvisor;
+use process::Process;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -27,19 +31,33 @@ pub(super) trait Runtime {
 /// All that this daemon can drive.
 pub(super) struct Runtimes {
     gvisor: Gvisor,
+    process: Process,
 }
 
 impl Runtimes {
-    pub(super) fn new(paths: &Paths, selinux: Option<&SeLinux>) -> Self {
-        Self { gvisor: Gvisor::new(paths.clone(), selinux.cloned()) }
+    pub(super) fn new(paths: &Paths, programs: &Programs, selinux: Option<&SeLinux>) -> Self {
+        Self {
+            gvisor: Gvisor::new(paths.clone(), selinux.cloned()),
+            process: Process::new(programs.process.clone(), selinux.cloned()),
+        }
     }
 
     /// The one for a tier. Never another one than was asked for.
     pub(super) fn of(&mut self, tier: Tier) -> Result<&mut dyn Runtime, ErrorCode> {
         match tier {
             Tier::Gvisor => Ok(&mut self.gvisor),
-            Tier::Process | Tier::Kata => Err(ErrorCode::TierMissing),
+            Tier::Process => Ok(&mut self.process),
+            Tier::Kata => Err(ErrorCode::TierMissing),
         }
+    }
+}
+
+/// What a tier runs with on this machine; else what it lacks, and what to do about it.
+pub fn found(tier: Tier, paths: &Paths) -> Result<String, String> {
+    match tier {
+        Tier::Gvisor => Pin::load(paths).map(|pin| pin.to_string()).map_err(|error| error.to_string()),
+        Tier::Process => process::found(),
+        Tier::Kata => Err("this daemon cannot drive Kata Containers yet".to_owned()),
     }
 }
 
