@@ -214,9 +214,9 @@ fn a_runtime_without_systrap_is_used_with_ptrace() {
         }
         assert_eq!(world.closedpawd(&["pin", runtime.to_str().unwrap()]).code, Some(0));
         world.start();
-        assert!(world.daemon_log().contains("gVisor's platform: ptrace"), "{}", world.daemon_log());
         let ran = world.ctl(&["run", "--quiet", "--", "echo", "on"]);
         assert_eq!((ran.code, ran.out.as_str()), (Some(0), "on\n"), "{ran}");
+        assert!(world.daemon_log().contains("gVisor's platform: ptrace"), "{}", world.daemon_log());
         world.verify_audit();
     }
 }

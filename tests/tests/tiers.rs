@@ -252,11 +252,21 @@ fn a_sandbox_of_namespaces_has_seven_of_its_own() {
     for line in mounts.lines() {
         assert!(line.contains("nosuid"), "{line}");
     }
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap();
+    assert!(sockets.lines().count() > 1);
     for descriptor in fs::read_dir(format!("/proc/{init}/fd")).unwrap().flatten() {
         let leads = fs::read_link(descriptor.path()).unwrap();
         let leads = leads.to_string_lossy();
+        // A socket is of a pair of its own: one of the host's would be on this list.
+        let own = |socket: &str| {
+            sockets.lines().all(|line| !line.contains(&format!(" {socket} ")) && !line.ends_with(socket))
+        };
+        let harmless = leads.strip_prefix("socket:[").is_some_and(|socket| own(socket.trim_end_matches(']')));
         assert!(
-            leads == "/dev/null" || leads.starts_with("pipe:") || leads.starts_with("anon_inode:"),
+            leads == "/dev/null"
+                || leads.starts_with("pipe:")
+                || leads.starts_with("anon_inode:")
+                || harmless,
             "{leads}"
         );
     }
@@ -275,8 +285,8 @@ for limit in [(0, 0), (0, 1), (1, 1)]:
     try:
         resource.setrlimit(resource.RLIMIT_CORE, limit)
         print('changed')
-    except OSError as error:
-        print(error.strerror)
+    except ValueError:
+        print('refused')
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 ";
@@ -284,7 +294,7 @@ resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
     let said = says(&world, &mut session, &["python3", "limits.py"]);
     let cores = said.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(cores.split_whitespace().skip(4).collect::<Vec<_>>(), ["1", "1", "bytes"]);
-    assert_eq!(said.lines().rev().take(3).collect::<Vec<_>>(), ["Operation not permitted"; 3]);
+    assert_eq!(said.lines().rev().take(3).collect::<Vec<_>>(), ["refused"; 3]);
     drop(session);
     world.verify_audit();
 }
