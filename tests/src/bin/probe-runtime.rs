@@ -68,10 +68,12 @@ fn run() -> Option<()> {
 /// The true runtime, with all that it was told, unless that is to use systrap.
 fn true_runtime(kind: &str, runtime: &Path, words: &[String]) -> Option<()> {
     if words.iter().any(|word| word == "--platform=systrap") {
-        while kind == "ponders" {
+        if kind == "without" {
+            return None;
+        }
+        loop {
             std::thread::park();
         }
-        return None;
     }
     let _it_does_not_come_back = Command::new(runtime).args(words.get(1..)?).exec();
     None
