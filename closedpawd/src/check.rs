@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use crate::judge::{files, policy::InForce};
-use crate::launcher::{Pin, available_limits, check_kernel};
+use crate::launcher::{available_limits, check_kernel, found};
 use crate::paths::Paths;
+use closedpaw_protocol::Tier;
 use closedpaw_rules::{KeyFile, SourceFile};
 use std::process::ExitCode;
 
@@ -19,13 +20,23 @@ pub fn run(paths: &Paths) -> ExitCode {
     };
     let kernel = closedpaw_confine::floor::release().unwrap_or_default();
     report("kernel", check_kernel(&kernel).map(|()| kernel).map_err(|error| vec![error.to_string()]));
-    report("policy", InForce::load(&paths.etc()).map(|policy| summary(&policy)));
+    let policy = InForce::load(&paths.etc());
+    let named = |tier: Tier| {
+        policy.as_ref().is_ok_and(|policy| policy.profiles.values().any(|profile| profile.isolation == tier))
+    };
+    let other_tiers: Vec<Tier> =
+        [Tier::Process, Tier::Kata].into_iter().filter(|tier| named(*tier)).collect();
+    report("policy", policy.map(|policy| summary(&policy)));
     report("keys", keys(paths));
     report(
         "account",
         crate::accounts::judge().map(|found| found.uid.to_string()).map_err(|e| vec![e.to_string()]),
     );
-    report("runtime", Pin::load(paths).map(|pin| pin.to_string()).map_err(|error| vec![error.to_string()]));
+    report("runtime", found(Tier::Gvisor, paths).map_err(|error| vec![error]));
+    // The daemon starts without them, but no session with such a profile does.
+    for tier in other_tiers {
+        report(tier.name(), found(tier, paths).map_err(|error| vec![error]));
+    }
     let limits = available_limits();
     tracing::info!("limits: {}", if limits.is_empty() { "none here".to_owned() } else { limits.join(", ") });
     if good { ExitCode::SUCCESS } else { ExitCode::from(78) }

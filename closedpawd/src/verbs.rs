@@ -4,7 +4,7 @@
 //! along and are only ever looked at with `fstat` and handed on.
 #![forbid(unsafe_code)]
 
-use closedpaw_protocol::{ErrorCode, SandboxId};
+use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 
 /// The limits of a sandbox, in numbers. The launcher checks them against its own bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +34,8 @@ pub enum Verb {
         limits: Limits,
         /// Whether there is a workspace; it must have been mounted before.
         workspace: bool,
+        /// In what.
+        tier: Tier,
     },
     /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT.
     Signal {
@@ -97,7 +99,7 @@ impl Verb {
         put(&[self.number()]);
         put(&sandbox.0);
         match self {
-            Self::Start { uid, gid, limits, workspace } => {
+            Self::Start { uid, gid, limits, workspace, tier } => {
                 put(&uid.to_be_bytes());
                 put(&gid.to_be_bytes());
                 put(&limits.memory.to_be_bytes());
@@ -105,7 +107,7 @@ impl Verb {
                 put(&limits.cpu.to_be_bytes());
                 put(&limits.tmp.to_be_bytes());
                 put(&limits.files.to_be_bytes());
-                put(&[u8::from(workspace)]);
+                put(&[u8::from(workspace), tier_number(tier)]);
             }
             Self::Signal { signal } => put(&[signal]),
             Self::Mount { uid, bytes } => {
@@ -138,6 +140,12 @@ impl Verb {
                     [1] => true,
                     [_] => return Err(BadVerb),
                 },
+                tier: match fields.take()? {
+                    [1] => Tier::Process,
+                    [2] => Tier::Gvisor,
+                    [3] => Tier::Kata,
+                    [_] => return Err(BadVerb),
+                },
             },
             2 => Self::Signal { signal: u8::from_be_bytes(fields.take()?) },
             3 => Self::Remove,
@@ -150,6 +158,15 @@ impl Verb {
             _ => return Err(BadVerb),
         };
         if fields.0.iter().all(|byte| *byte == 0) { Ok((sandbox, verb)) } else { Err(BadVerb) }
+    }
+}
+
+/// No tier is 0: an order that leaves it out is none.
+fn tier_number(tier: Tier) -> u8 {
+    match tier {
+        Tier::Process => 1,
+        Tier::Gvisor => 2,
+        Tier::Kata => 3,
     }
 }
 
@@ -255,7 +272,9 @@ mod tests {
         let id = SandboxId([9; 16]);
         let limits = Limits { memory: 1 << 30, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024 };
         for verb in [
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace: true },
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace: true, tier: Tier::Gvisor },
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Process },
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Kata },
             Verb::Signal { signal: 9 },
             Verb::Remove,
             Verb::Mount { uid: 1000, bytes: u64::MAX },

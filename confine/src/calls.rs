@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub struct Calls {
     /// Those that are harmless whatever their arguments are.
     pub always: &'static [&'static [i64]],
-    /// Those that are harmless with some arguments only.
+    /// Those that are harmless with some arguments only; of several entries for one call any will do.
     pub sometimes: &'static [Sometimes],
 }
 
@@ -99,7 +99,7 @@ impl Calls {
     }
 
     fn rules(&self) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
-        let mut rules: BTreeMap<i64, _> =
+        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
             self.always.iter().copied().flatten().map(|call| (*call, Vec::new())).collect();
         for Sometimes { calls, arguments } in self.sometimes {
             let is = |(argument, mask, value): &(u8, u32, i32)| {
@@ -107,7 +107,7 @@ impl Calls {
                 SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, bits, value)
             };
             let rule = SeccompRule::new(arguments.iter().map(is).collect::<Result<_, _>>()?)?;
-            rules.extend(calls.iter().map(|call| (*call, vec![rule.clone()])));
+            calls.iter().for_each(|call| rules.entry(*call).or_default().push(rule.clone()));
         }
         Ok(rules)
     }
@@ -116,6 +116,11 @@ impl Calls {
 /// Lets only these calls through; any other kills the process.
 pub(crate) fn only(calls: &Calls) -> Result<(), ConfineError> {
     install(calls.rules()?, SeccompAction::KillProcess, SeccompAction::Allow)
+}
+
+/// Lets only these calls through; any other fails with EPERM.
+pub(crate) fn others_fail(calls: &Calls) -> Result<(), ConfineError> {
+    install(calls.rules()?, SeccompAction::Errno(libc::EPERM.cast_unsigned()), SeccompAction::Allow)
 }
 
 /// Makes these calls look as if the kernel did not have them (ENOSYS).

@@ -7,6 +7,7 @@ use landlock::{
     Access, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 pub use landlock::AccessFs;
@@ -21,6 +22,24 @@ pub(crate) fn only(places: &[Place]) -> Result<(), ConfineError> {
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, *access))?;
     }
     enter(ruleset)
+}
+
+/// The same without a word about TCP, for others to enter: made once, and entered by each child by its descriptor alone
+/// (landlock_restrict_self(2)), between fork and exec. `None` where the kernel has no Landlock, or an older one.
+#[must_use]
+pub fn prepared(places: &[Place]) -> Option<OwnedFd> {
+    let files = strict().handle_access(AccessFs::from_all(LANDLOCK)).ok()?;
+    let mut ruleset = files.scope(Scope::from_all(LANDLOCK)).ok()?.create().ok()?;
+    for (path, access) in places.iter().filter(|(path, _)| path.exists()) {
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path).ok()?, *access)).ok()?;
+    }
+    ruleset.into()
+}
+
+/// Everything that can be done below a folder but making devices.
+#[must_use]
+pub fn all_but_devices() -> BitFlags<AccessFs> {
+    AccessFs::from_all(LANDLOCK) & !(AccessFs::MakeChar | AccessFs::MakeBlock)
 }
 
 /// No TCP, no abstract socket of anybody's: the domain around the runtime's own processes.

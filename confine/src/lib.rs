@@ -7,9 +7,12 @@
 pub mod calls;
 pub mod domain;
 pub mod floor;
+pub mod workload;
 
 use calls::Calls;
-use caps::CapSet;
+pub use caps::Capability;
+
+use caps::{CapSet, CapsHashSet};
 use domain::Place;
 
 /// The confinement could not be had; the program must not go on.
@@ -44,6 +47,25 @@ pub fn no_capabilities() -> Result<(), ConfineError> {
         caps::clear(None, set)?;
     }
     Ok(())
+}
+
+/// Gives up every capability but these, and every way to get others.
+pub fn only_capabilities(kept: &[Capability]) -> Result<(), ConfineError> {
+    let kept: CapsHashSet = kept.iter().copied().collect();
+    // Cutting the bounding set takes a capability, so it comes first.
+    for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
+        caps::drop(None, CapSet::Bounding, *capability)?;
+    }
+    caps::clear(None, CapSet::Ambient)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    Ok(())
+}
+
+/// Has no program that this process, or what it starts, executes give it more than it has.
+pub fn no_new_privileges() -> Result<(), ConfineError> {
+    Ok(nix::sys::prctl::set_no_new_privs()?)
 }
 
 /// Gives up all but these places and these calls, for this thread and all that it will start.

@@ -19,6 +19,9 @@ REQUEST, DAEMON, HEAD = (f"closedpaw 2026-11 {what} v1" for what in ("request", 
 CONTEXT_REQUEST, REQUEST_STATUS, REPLY_STATUS = 0, 9, 9
 
 
+TIERS = ("process", "gvisor", "kata")
+
+
 def number(value):
     """Every unsigned integer but u8; also enum tags and lengths."""
     for limit, mark, form in ((251, None, "B"), (1 << 16, 251, ">H"), (1 << 32, 252, ">I"), (1 << 64, 253, ">Q")):
@@ -72,6 +75,8 @@ def status(message):
     state["limits"], state["missing"] = message.texts(), message.texts()
     state["sessions"], state["since"] = message.number(), message.number()
     state["profiles"], state["halted"] = message.texts(), bool(message.tag(2))
+    tiers = [(TIERS[message.tag(3)], message.tag(2), message.text()) for _ in range(message.number())]
+    state["tiers"] = [name if lacking == 0 else f"no {name}" for name, lacking, _ in tiers]
     return state
 
 

@@ -383,6 +383,8 @@ pub struct SandboxState {
     pub label: Label,
     /// Since when, in unix seconds.
     pub since: u64,
+    /// What the start gate found, one bit a finding (section 18 of the protocol); nothing before that.
+    pub found: Option<u32>,
 }
 
 /// One enrolled key.
@@ -425,4 +427,6 @@ pub struct Status {
     pub profiles: Vec<String>,
     /// Whether everything is stopped.
     pub halted: bool,
+    /// The tiers besides gVisor: what each runs with, or what it lacks.
+    pub tiers: Vec<(Tier, Result<String, String>)>,
 }

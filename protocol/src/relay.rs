@@ -71,9 +71,11 @@ impl Gate {
     pub const SECCOMP: u32 = 1 << 7;
     /// No block device, no raw memory, no KVM.
     pub const DEVICES: u32 = 1 << 8;
+    /// Each workload is put into a Landlock domain, and a domain holds.
+    pub const LANDLOCK: u32 = 1 << 9;
 
     /// Every finding with its name, for people.
-    pub const NAMES: [(u32, &'static str); 9] = [
+    pub const NAMES: [(u32, &'static str); 10] = [
         (Self::GVISOR, "gvisor-kernel"),
         (Self::IDS, "id-map"),
         (Self::NO_NETWORK, "no-network"),
@@ -83,6 +85,7 @@ impl Gate {
         (Self::CAPABILITIES, "capabilities"),
         (Self::SECCOMP, "seccomp"),
         (Self::DEVICES, "devices"),
+        (Self::LANDLOCK, "landlock"),
     ];
 
     /// The names of what is wanted and was not found.

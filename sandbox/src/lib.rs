@@ -7,4 +7,5 @@
 
 pub mod channel;
 pub mod init;
+pub mod process;
 pub mod relay;

@@ -15,6 +15,7 @@ pub mod raw;
 pub mod screen;
 pub mod scripted;
 pub mod terminal;
+pub mod tiers;
 pub mod world;
 
 /// How often a test repeats what goes wrong only now and then: ten times, and a hundred with `./test --long`.

@@ -201,6 +201,26 @@ fn a_runtime_that_isolates_nothing_fails_the_gate() {
     nothing_ran(&world);
 }
 
+/// A gVisor from before it had systrap, and one on which asking for it hangs.
+#[test]
+fn a_runtime_without_systrap_is_used_with_ptrace() {
+    for name in ["without-systrap", "ponders-systrap"] {
+        let mut world = World::builder().unpinned().stopped().build();
+        let [runtime, true_one] = [name, "runsc"].map(|name| world.work().join(name));
+        for (from, to) in [(Path::new(env!("CARGO_BIN_EXE_probe-runtime")), &runtime), (&runsc(), &true_one)]
+        {
+            fs::copy(from, to).unwrap();
+            fs::set_permissions(to, Permissions::from_mode(0o755)).unwrap();
+        }
+        assert_eq!(world.closedpawd(&["pin", runtime.to_str().unwrap()]).code, Some(0));
+        world.start();
+        let ran = world.ctl(&["run", "--quiet", "--", "echo", "on"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "on\n"), "{ran}");
+        assert!(world.daemon_log().contains("gVisor's platform: ptrace"), "{}", world.daemon_log());
+        world.verify_audit();
+    }
+}
+
 /// Whatever the runtime does, and whatever has taken it over, the start of a sandbox dials nothing on this machine.
 #[test]
 fn a_runtime_that_dials_reaches_nobody() {

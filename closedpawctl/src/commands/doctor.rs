@@ -100,14 +100,19 @@ async fn of_daemon(daemon: &Daemon) -> Vec<Finding> {
         None => Ok(format!("{} rules, revision {}", status.rules, status.revision.short())),
         Some(error) => Err(format!("a newer policy was refused: {error}")),
     };
-    vec![
+    let mut findings = vec![
         finding("daemon", true, Ok(format!("closedpawd {}", status.version))),
         finding("policy", true, policy),
         finding("runtime", true, status.runtime),
+    ];
+    // They run only what a profile and rules of the admin's name.
+    findings.extend(status.tiers.into_iter().map(|(tier, found)| finding(tier.name(), false, found)));
+    findings.extend([
         finding("limits", false, limits),
         finding("selinux", false, selinux()),
         finding("apparmor", false, apparmor()),
-    ]
+    ]);
+    findings
 }
 
 fn selinux() -> Result<String, String> {

@@ -6,6 +6,7 @@ use crate::client::Daemon;
 use crate::console::session::Person;
 use crate::failure::Failure;
 use closedpaw_protocol::message::{Reply, Request, SandboxState, Stage};
+use closedpaw_protocol::relay::Gate;
 use closedpaw_protocol::{ErrorCode, Refusal};
 use serde_json::json;
 
@@ -15,6 +16,12 @@ pub enum Word {
     /// Show yours.
     #[command(after_help = "Example:\n  closedpawctl sandbox list --json")]
     List,
+    /// Show what is known of one: what its start gate found from inside, and what it did not.
+    #[command(after_help = "Example:\n  closedpawctl sandbox inspect 3f2a…")]
+    Inspect {
+        /// Its id, or the beginning of one.
+        id: String,
+    },
     /// End one, and its session.
     #[command(after_help = "Example:\n  closedpawctl sandbox kill 3f2a…")]
     Kill {
@@ -32,16 +39,63 @@ pub async fn run(word: Word, daemon: &Daemon, as_json: bool) -> Result<(), Failu
     };
     match word {
         Word::List => list(&sandboxes, as_json),
+        Word::Inspect { id } => inspect(one(&sandboxes, &id)?, as_json),
         Word::Kill { id } => {
-            let unknown = || Failure::from(Refusal::from(ErrorCode::UnknownSandbox));
-            let mut fitting =
-                sandboxes.iter().filter(|sandbox| id.len() >= 4 && sandbox.id.to_string().starts_with(&id));
-            let (Some(sandbox), None) = (fitting.next(), fitting.next()) else { return Err(unknown()) };
+            let sandbox = one(&sandboxes, &id)?;
             connection.request(&Request::Kill { sandbox: sandbox.id }, &[]).await?;
             line(&format!("{} was ended", sandbox.id));
         }
     }
     Ok(())
+}
+
+/// The only one whose name begins like that.
+fn one<'a>(sandboxes: &'a [SandboxState], id: &str) -> Result<&'a SandboxState, Failure> {
+    let mut fitting =
+        sandboxes.iter().filter(|sandbox| id.len() >= 4 && sandbox.id.to_string().starts_with(id));
+    match (fitting.next(), fitting.next()) {
+        (Some(sandbox), None) => Ok(sandbox),
+        _ => Err(Refusal::from(ErrorCode::UnknownSandbox).into()),
+    }
+}
+
+/// What a start gate looks for, and whether it was found.
+fn findings(sandbox: &SandboxState) -> Option<Vec<(&'static str, bool)>> {
+    let found = sandbox.found?;
+    Some(Gate::NAMES.iter().map(|(bit, name)| (*name, found & bit != 0)).collect())
+}
+
+fn inspect(sandbox: &SandboxState, as_json: bool) {
+    if as_json {
+        return json(&in_json(sandbox));
+    }
+    list(std::slice::from_ref(sandbox), false);
+    match findings(sandbox) {
+        Some(findings) => findings
+            .iter()
+            .for_each(|(name, found)| line(&format!("  {} {name}", if *found { "✓" } else { "·" }))),
+        None => line("  nothing was found from inside yet"),
+    }
+}
+
+fn in_json(sandbox: &SandboxState) -> serde_json::Value {
+    let found = findings(sandbox).map(|all| {
+        all.into_iter()
+            .map(|(name, found)| (name.to_owned(), json!(found)))
+            .collect::<serde_json::Map<_, _>>()
+    });
+    json!({
+        "id": sandbox.id.to_string(),
+        "session": sandbox.session.to_string(),
+        "isolation": sandbox.isolation.name(),
+        "profile": sandbox.profile,
+        "stage": stage(sandbox.stage),
+        "workspace": sandbox.workspace,
+        "running": sandbox.running,
+        "label": sandbox.label.to_string(),
+        "since": sandbox.since,
+        "found": found,
+    })
 }
 
 fn stage(stage: Stage) -> &'static str {
@@ -54,22 +108,7 @@ fn stage(stage: Stage) -> &'static str {
 
 fn list(sandboxes: &[SandboxState], as_json: bool) {
     if as_json {
-        let all: Vec<_> = sandboxes
-            .iter()
-            .map(|sandbox| {
-                json!({
-                    "id": sandbox.id.to_string(),
-                    "session": sandbox.session.to_string(),
-                    "isolation": sandbox.isolation.name(),
-                    "profile": sandbox.profile,
-                    "stage": stage(sandbox.stage),
-                    "workspace": sandbox.workspace,
-                    "running": sandbox.running,
-                    "label": sandbox.label.to_string(),
-                    "since": sandbox.since,
-                })
-            })
-            .collect();
+        let all: Vec<_> = sandboxes.iter().map(in_json).collect();
         return json(&json!(all));
     }
     if sandboxes.is_empty() {

@@ -42,6 +42,14 @@ pub struct Choice {
     /// The sandbox profile.
     #[arg(long, default_value = "default", value_name = "NAME")]
     pub profile: String,
+    /// The isolation that the profile must have: kata, gvisor or process. Another one is refused, never taken instead.
+    #[arg(long, default_value = "gvisor", value_name = "TIER", value_parser = tier)]
+    pub isolation: Tier,
+}
+
+fn tier(text: &str) -> Result<Tier, String> {
+    let tiers = [Tier::Kata, Tier::Gvisor, Tier::Process];
+    tiers.into_iter().find(|tier| tier.name() == text).ok_or_else(|| "kata, gvisor or process".to_owned())
 }
 
 /// The person's side of the daemon: who it is, which key speaks.
@@ -92,7 +100,7 @@ pub async fn open(
         trusted: choice.trust,
         label: Label::default(),
         profile: choice.profile.clone(),
-        isolation: Tier::Gvisor,
+        isolation: choice.isolation,
         expires: now + OPEN,
     };
     let with: Vec<_> = workspace.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();

@@ -298,14 +298,17 @@ fn check_opening(
     let profile = policy.profiles.get(&opening.profile);
     let profile = profile
         .ok_or_else(|| Refusal::because(ErrorCode::UnknownProfile, action::visible(&opening.profile)))?;
-    // Never another tier than the profile's, and none that this daemon cannot give.
-    if opening.isolation != profile.isolation || opening.isolation != Tier::Gvisor {
+    // Never another tier than the profile's, and none that this machine cannot give. What gVisor lacks the start itself says.
+    if opening.isolation != profile.isolation {
         let detail = format!(
             "{} was asked for, {} is the profile's",
             opening.isolation.name(),
             profile.isolation.name()
         );
         return Err(Refusal::because(ErrorCode::TierMissing, detail));
+    }
+    if let Some(Err(lacking)) = state.tiers.get(&opening.isolation) {
+        return Err(Refusal::because(ErrorCode::TierMissing, lacking.clone()));
     }
     if opening.workspace.is_some() {
         state.room_for_layer(uid)?;

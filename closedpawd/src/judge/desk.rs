@@ -122,6 +122,7 @@ fn status(speaker: &Speaker, state: &State) -> Status {
         since: state.since,
         profiles: policy.profiles.keys().cloned().collect(),
         halted: state.halts.hold(speaker.uid),
+        tiers: state.tiers.iter().map(|(tier, found)| (*tier, found.clone())).collect(),
     }
 }
 
@@ -159,6 +160,7 @@ fn sandbox(session: &Session) -> SandboxState {
         running: u32::try_from(session.sandbox.running()).unwrap_or(u32::MAX),
         label: session.label.borrow().join(&session.sources()),
         since: session.sandbox.since,
+        found: session.sandbox.found.get(),
     }
 }
 

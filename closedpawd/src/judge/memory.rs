@@ -6,6 +6,7 @@
 
 use crate::verbs::{HALF, MEMORY};
 use closedpaw_protocol::Digest;
+use closedpaw_protocol::relay::Gate;
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
@@ -63,14 +64,19 @@ impl Memory {
         Ok(())
     }
 
-    /// Notes that the start gate was passed.
-    pub(super) fn passed_gate(&self) -> io::Result<()> {
-        self.file.write_all_at(&[1], READY)
+    /// Notes that the start gate was passed, and with it the one finding that not every tier has to have.
+    pub(super) fn passed_gate(&self, gate: Gate) -> io::Result<()> {
+        let landlock = gate.0 & Gate::LANDLOCK != 0;
+        self.file.write_all_at(&[if landlock { 2 } else { 1 }], READY)
     }
 
-    /// Whether it was.
-    pub(super) fn has_passed_gate(&self) -> bool {
-        self.byte(READY) == Some(1)
+    /// What it found, if it was passed: what was wanted, and that.
+    pub(super) fn found(&self, wanted: u32) -> Option<u32> {
+        match self.byte(READY)? {
+            1 => Some(wanted),
+            2 => Some(wanted | Gate::LANDLOCK),
+            _ => None,
+        }
     }
 
     /// Notes that nobody may take this up again.
@@ -146,14 +152,16 @@ mod tests {
             again(&memory).write(state).unwrap();
             assert_eq!(again(&memory).read().as_deref(), Some(state));
         }
-        assert!(!memory.has_passed_gate());
-        memory.passed_gate().unwrap();
-        assert!(again(&memory).has_passed_gate());
+        assert_eq!(memory.found(5), None);
+        memory.passed_gate(Gate(Gate::IDS)).unwrap();
+        assert_eq!(again(&memory).found(5), Some(5));
+        memory.passed_gate(Gate(Gate::all())).unwrap();
+        assert_eq!(again(&memory).found(5), Some(5 | Gate::LANDLOCK));
         let longest = usize::try_from(HALF).unwrap() - HEADER;
         again(&memory).write(&vec![7; longest]).unwrap();
         assert!(again(&memory).write(&vec![7; longest + 1]).is_err());
         assert_eq!(again(&memory).read().map(|state| state.len()), Some(longest));
-        assert!(again(&memory).has_passed_gate() && again(&memory).goes_on());
+        assert!(again(&memory).found(0).is_some() && again(&memory).goes_on());
         memory.end().unwrap();
         again(&memory).write(b"more").unwrap();
         assert!(!again(&memory).goes_on(), "what is over stays over");

@@ -37,14 +37,14 @@ pub(crate) use confine::confine;
 use audit::Audit;
 use closedpaw_descriptors::handover::take_over;
 use closedpaw_ledger::record::{Answer, Answered, Entry, Started, Stopped};
-use closedpaw_protocol::ErrorCode;
+use closedpaw_protocol::{ErrorCode, Tier};
 use ed25519_dalek::SigningKey;
 use headfile::HeadFile;
 use keys::Keys;
 use launcher::Launcher;
 use policy::InForce;
 use restart::Left;
-use state::State;
+use state::{State, Tiers};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -80,11 +80,13 @@ struct Prepared {
     pulse: OwnedFd,
     boot: String,
     left: Vec<Left>,
+    tiers: Tiers,
 }
 
 fn prepare(paths: &Paths) -> io::Result<Prepared> {
     let [launcher, listener, pulse, key] = [take_over(3)?, take_over(4)?, take_over(5)?, take_over(6)?];
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let tiers = [Tier::Process, Tier::Kata].map(|tier| (tier, crate::launcher::found(tier, paths)));
     // Closed to everybody else, whatever is made.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     confine::confine(paths).map_err(io::Error::other)?;
@@ -95,7 +97,7 @@ fn prepare(paths: &Paths) -> io::Result<Prepared> {
     })?;
     policy.warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
     let left = restart::left(&launcher)?;
-    Ok(Prepared { key, policy, launcher, listener, pulse, boot, left })
+    Ok(Prepared { key, policy, launcher, listener, pulse, boot, left, tiers: tiers.into() })
 }
 
 fn daemon_key(file: OwnedFd) -> io::Result<SigningKey> {
@@ -110,7 +112,7 @@ fn daemon_key(file: OwnedFd) -> io::Result<SigningKey> {
 fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let Prepared { key, policy, launcher, listener, pulse, boot, left } = prepared;
+        let Prepared { key, policy, launcher, listener, pulse, boot, left, tiers } = prepared;
         let (audit, opened) = Audit::open(&paths.audit(), key.clone())?;
         let launcher = Launcher::new(launcher)?;
         let (keys, problems) = Keys::load(&paths.etc().join("keys.d"));
@@ -126,7 +128,7 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
             policy.policy.len(),
             policy.revision.short(),
         );
-        let state = State::new(paths.clone(), key, policy, keys, audit, launcher);
+        let state = State::new(paths.clone(), key, policy, keys, audit, launcher, tiers);
         restart::take_back(&state, left, &opened);
         let listener = StdListener::from(listener);
         listener.set_nonblocking(true)?;

@@ -32,6 +32,8 @@ pub(super) struct Sandbox {
     pub(super) id: SandboxId,
     pub(super) isolation: Tier,
     pub(super) since: u64,
+    /// What the start gate found, as far as this judge has heard of it.
+    pub(super) found: Cell<Option<u32>>,
     /// The workspace as the sandbox sees it. Never read here; handed to the person's own process.
     pub(super) merged: Option<Rc<OwnedFd>>,
     /// How many files there were in the layer at the beginning, by its filesystem's count.
@@ -93,6 +95,7 @@ impl Sandbox {
             id,
             isolation: plan.isolation,
             since: clock::seconds(),
+            found: Cell::new(None),
             blank: merged.as_ref().and_then(staged::files),
             merged: merged.map(Rc::new),
             phase: watch::Sender::new(Phase::Starting),
@@ -111,12 +114,14 @@ impl Sandbox {
     /// One that an earlier judge has left, with the work that was running in it.
     pub(super) fn take_back(launcher: &Rc<Launcher>, again: Again) -> Result<Rc<Self>, ErrorCode> {
         let Again { id, control, memory, merged, isolation, since, blank, next } = again;
-        let phase = if memory.has_passed_gate() { Phase::Ready } else { Phase::Starting };
+        let found = memory.found(wanted(isolation));
+        let phase = if found.is_some() { Phase::Ready } else { Phase::Starting };
         let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
         let sandbox = Rc::new(Self {
             id,
             isolation,
             since,
+            found: Cell::new(found),
             merged,
             blank,
             phase: watch::Sender::new(phase),
@@ -149,8 +154,8 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, .. } = plan;
-        let start = Verb::Start { uid, gid, limits, workspace: workspace.is_some() };
+        let Plan { uid, gid, limits, workspace, isolation, .. } = plan;
+        let start = Verb::Start { uid, gid, limits, workspace: workspace.is_some(), tier: isolation };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -253,7 +258,8 @@ impl Sandbox {
                         let detail = format!("found from inside to be missing: {}", lacking.join(", "));
                         return Ok(Refusal::because(ErrorCode::GateFailed, detail));
                     }
-                    if let Some(Err(error)) = self.memory.get().map(|memory| memory.passed_gate()) {
+                    self.found.set(Some(gate.0));
+                    if let Some(Err(error)) = self.memory.get().map(|memory| memory.passed_gate(gate)) {
                         tracing::warn!("judge: sandbox {}: {error}", self.id.short());
                     }
                     self.phase.send_if_modified(|phase| {
@@ -362,7 +368,8 @@ impl Sandbox {
 /// What the start gate must find for a tier.
 fn wanted(tier: Tier) -> u32 {
     match tier {
-        Tier::Gvisor => Gate::all(),
+        // Its kernel has no Landlock.
+        Tier::Gvisor => Gate::all() & !Gate::LANDLOCK,
         Tier::Kata | Tier::Process => Gate::all() & !Gate::GVISOR,
     }
 }

@@ -15,7 +15,7 @@ use crate::paths::Paths;
 use closedpaw_ledger::aggregate::{Bounds, Refusals};
 use closedpaw_ledger::record::{Closed, Entry, Kind};
 use closedpaw_protocol::message::{Event, Question};
-use closedpaw_protocol::{ErrorCode, SessionId};
+use closedpaw_protocol::{ErrorCode, SessionId, Tier};
 use ed25519_dalek::SigningKey;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -42,7 +42,12 @@ pub(super) struct State {
     pub(super) halts: Halts,
     pub(super) connections: RefCell<BTreeMap<u32, usize>>,
     pub(super) last_connection: Cell<u64>,
+    /// What the tiers besides gVisor run with here, or what they lack; as it was when the daemon started.
+    pub(super) tiers: Tiers,
 }
+
+/// The tiers besides gVisor, and what there is of each.
+pub(super) type Tiers = BTreeMap<Tier, Result<String, String>>;
 
 impl State {
     pub(super) fn new(
@@ -52,6 +57,7 @@ impl State {
         keys: Keys,
         audit: Audit,
         launcher: Rc<Launcher>,
+        tiers: Tiers,
     ) -> Rc<Self> {
         Rc::new(Self {
             key,
@@ -70,6 +76,7 @@ impl State {
             halts: Halts::load(&paths),
             connections: RefCell::default(),
             last_connection: Cell::new(0),
+            tiers,
             paths,
         })
     }

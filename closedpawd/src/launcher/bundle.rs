@@ -8,6 +8,7 @@ use super::cgroups;
 use super::sandbox::Sandbox;
 use super::setup::Programs;
 use crate::verbs::Limits;
+use closedpaw_confine::workload::{EVERYWHERE, NAMESPACE_FLAGS, WITH_OWN_KERNEL};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxIdMapping,
@@ -25,9 +26,6 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of init's stack. gVisor takes memory for a stack in blocks of up to 2 MiB as soon as it is touched.
 const STACK: u64 = 256 * 1024;
-
-/// System calls of a workload; reviewed data.
-const WORKLOAD: &str = include_str!("workload.seccomp");
 
 /// Files of the host's `/etc` that are copied: how the loader finds libraries.
 const COPIED: [&str; 2] = ["ld.so.cache", "ld.so.conf"];
@@ -110,6 +108,18 @@ impl Bundle<'_> {
         self.spec()?.save(self.sandbox.folder.join("config.json"))
     }
 
+    /// What was asked for, as far as this launcher goes.
+    pub(super) fn bounded(&self) -> Limits {
+        let Limits { memory, pids, cpu, tmp, files } = self.limits;
+        Limits {
+            memory: memory.min(MOST.memory),
+            pids: pids.min(MOST.pids),
+            cpu: cpu.min(MOST.cpu),
+            tmp: tmp.min(MOST.tmp),
+            files: files.clamp(64, MOST.files),
+        }
+    }
+
     fn spec(&self) -> Result<Spec, OciSpecError> {
         let root = RootBuilder::default().path(self.rootfs).readonly(true).build()?;
         let mut linux = LinuxBuilder::default()
@@ -147,7 +157,7 @@ impl Bundle<'_> {
     }
 
     fn mounts(&self) -> Result<Vec<Mount>, OciSpecError> {
-        let tmp = format!("size={}", self.limits.tmp.min(MOST.tmp));
+        let tmp = format!("size={}", self.bounded().tmp);
         let mut mounts = vec![
             mount("/proc", "proc", Path::new("proc"), &["nosuid", "nodev", "noexec"])?,
             mount("/usr", "bind", Path::new("/usr"), &["rbind", "ro", "nosuid", "nodev"])?,
@@ -184,7 +194,7 @@ impl Bundle<'_> {
     }
 
     fn rlimits(&self) -> Result<Vec<PosixRlimit>, OciSpecError> {
-        let files = u64::from(self.limits.files.clamp(64, MOST.files));
+        let files = u64::from(self.bounded().files);
         let limit = |typ, value: u64| PosixRlimitBuilder::default().typ(typ).soft(value).hard(value).build();
         // Init's own; it gives every program the usual one back.
         let stack =
@@ -202,18 +212,17 @@ impl Bundle<'_> {
         if here.is_empty() {
             return Ok(None);
         }
-        let Limits { memory, pids, cpu, .. } = self.limits;
+        let Limits { memory, pids, cpu, .. } = self.bounded();
         let mut resources = LinuxResourcesBuilder::default().build()?;
         if memory > 0 && here.contains(&"memory") {
-            let bytes = i64::try_from(memory.min(MOST.memory)).unwrap_or(i64::MAX);
+            let bytes = i64::try_from(memory).unwrap_or(i64::MAX);
             resources.set_memory(Some(LinuxMemoryBuilder::default().limit(bytes).swap(bytes).build()?));
         }
         if pids > 0 && here.contains(&"pids") {
-            resources
-                .set_pids(Some(LinuxPidsBuilder::default().limit(i64::from(pids.min(MOST.pids))).build()?));
+            resources.set_pids(Some(LinuxPidsBuilder::default().limit(i64::from(pids)).build()?));
         }
         if cpu > 0 && here.contains(&"cpu") {
-            let quota = i64::from(cpu.min(MOST.cpu)) * 100;
+            let quota = i64::from(cpu) * 100;
             resources.set_cpu(Some(LinuxCpuBuilder::default().quota(quota).period(100_000u64).build()?));
         }
         Ok(Some(resources))
@@ -235,7 +244,7 @@ fn mount(at: &str, typ: &str, source: &Path, options: &[&str]) -> Result<Mount, 
 }
 
 fn seccomp() -> Result<LinuxSeccomp, OciSpecError> {
-    let names: Vec<String> = workload_calls().map(str::to_owned).collect();
+    let names: Vec<String> = EVERYWHERE.names().chain(WITH_OWN_KERNEL.names()).map(str::to_owned).collect();
     let allowed =
         LinuxSyscallBuilder::default().names(names).action(LinuxSeccompAction::ScmpActAllow).build()?;
     LinuxSeccompBuilder::default()
@@ -247,20 +256,10 @@ fn seccomp() -> Result<LinuxSeccomp, OciSpecError> {
 
 /// Processes and threads, but no namespaces: none of the flags that make one (clone(2)).
 fn clone() -> Result<LinuxSyscall, OciSpecError> {
-    let namespaces = u64::from(
-        (libc::CLONE_NEWNS
-            | libc::CLONE_NEWCGROUP
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUSER
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWNET)
-            .cast_unsigned(),
-    );
     let none = LinuxSeccompArgBuilder::default()
         .index(0usize)
         .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
-        .value(namespaces)
+        .value(u64::from(NAMESPACE_FLAGS))
         .value_two(0u64)
         .build()?;
     let names = vec!["clone".to_owned()];
@@ -269,50 +268,4 @@ fn clone() -> Result<LinuxSyscall, OciSpecError> {
         .action(LinuxSeccompAction::ScmpActAllow)
         .args(vec![none])
         .build()
-}
-
-/// The names in `workload.seccomp`.
-pub(super) fn workload_calls() -> impl Iterator<Item = &'static str> {
-    WORKLOAD.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Row S3: none of the ways into a kernel that a workload has no use for.
-    #[test]
-    fn what_breaks_out_is_not_on_the_list() {
-        let calls: HashSet<_> = workload_calls().collect();
-        assert!(calls.len() > 200 && calls.contains("execve"));
-        for call in [
-            "ptrace",
-            "mount",
-            "umount2",
-            "bpf",
-            "io_uring_setup",
-            "io_uring_enter",
-            "keyctl",
-            "add_key",
-            "userfaultfd",
-            "clone",
-            "unshare",
-            "setns",
-            "init_module",
-            "finit_module",
-            "kexec_load",
-            "perf_event_open",
-            "open_by_handle_at",
-            "process_vm_readv",
-            "pidfd_getfd",
-            "pivot_root",
-            "chroot",
-            "reboot",
-            "swapon",
-            "move_mount",
-            "fsopen",
-        ] {
-            assert!(!calls.contains(call), "{call}");
-        }
-    }
 }

@@ -1,12 +1,14 @@
 //! Which limits this host can give: cgroup v2 controllers, or nothing. And where in the tree the sandboxes are.
 #![forbid(unsafe_code)]
 
+use crate::verbs::Limits;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use rustix::process::Pid;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The limits that need a controller, by the names policy uses.
 pub const LIMITS: [&str; 4] = ["cpu", "io", "memory", "pids"];
@@ -47,6 +49,59 @@ pub(super) fn path(sandbox: &Path) -> PathBuf {
     } else {
         Path::new("/closedpaw").join(name)
     }
+}
+
+/// Makes the cgroup of a sandbox whose runtime makes none, with what this host's controllers can keep to. Gives the file by
+/// which a process puts itself into it; none where there are no controllers.
+pub(super) fn make(sandbox: &Path, limits: Limits) -> io::Result<Option<PathBuf>> {
+    let here = available();
+    if here.is_empty() {
+        return Ok(None);
+    }
+    let cgroup = inside(sandbox);
+    fs::create_dir_all(&cgroup)?;
+    let mut above: Vec<&Path> =
+        cgroup.ancestors().skip(1).take_while(|above| above.starts_with(MOUNT)).collect();
+    above.reverse();
+    for above in above {
+        for controller in &here {
+            // What could not be enabled is missed below, where it is needed.
+            let _ = fs::write(above.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+    }
+    let set = |name: &str, value: String| fs::write(cgroup.join(name), value);
+    let Limits { memory, pids, cpu, .. } = limits;
+    if memory > 0 && here.contains(&"memory") {
+        set("memory.max", memory.to_string())?;
+        if cgroup.join("memory.swap.max").exists() {
+            set("memory.swap.max", "0".to_owned())?;
+        }
+    }
+    if pids > 0 && here.contains(&"pids") {
+        set("pids.max", pids.to_string())?;
+    }
+    if cpu > 0 && here.contains(&"cpu") {
+        set("cpu.max", format!("{} 100000", u64::from(cpu) * 100))?;
+    }
+    Ok(Some(cgroup.join("cgroup.procs")))
+}
+
+/// Takes away what [`make`] made, once its processes have ended; of those that were just killed it waits for a moment.
+pub(super) fn remove(sandbox: &Path) {
+    for _ in 0..50 {
+        match fs::remove_dir(inside(sandbox)) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            // There may never have been one.
+            Ok(()) | Err(_) => return,
+        }
+    }
+}
+
+fn inside(sandbox: &Path) -> PathBuf {
+    let path = path(sandbox);
+    Path::new(MOUNT).join(path.strip_prefix("/").unwrap_or(&path))
 }
 
 /// Puts a relay into a cgroup of its own beside the sandboxes': not into its sandbox's, where it would share its limits, and

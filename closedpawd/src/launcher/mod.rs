@@ -12,6 +12,7 @@ mod manager;
 mod orphans;
 mod pin;
 mod privileges;
+mod runtimes;
 mod sandbox;
 mod schedule;
 mod selinux;
@@ -23,11 +24,13 @@ mod tidy;
 
 pub use cgroups::{LIMITS, available as available_limits};
 pub use pin::{Pin, PinError, write as write_pin};
+pub use runtimes::found;
 pub use setup::{SetupError, check_kernel};
 
 use crate::accounts;
 use crate::paths::Paths;
 use closedpaw_confine::floor;
+use closedpaw_protocol::ErrorCode;
 use std::process::ExitCode;
 
 /// Sets everything up, starts the judge, and serves it until one of them ends.
@@ -73,4 +76,10 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
         },
     );
     Ok(serve::Launcher::new(paths.clone(), programs, judge, selinux, sandboxes))
+}
+
+/// A fault of the host's; the journal has it, the client gets a code.
+fn internal(error: impl std::fmt::Display) -> ErrorCode {
+    tracing::error!("launcher: {error}");
+    ErrorCode::SandboxFailed
 }

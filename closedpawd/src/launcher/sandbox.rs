@@ -3,7 +3,7 @@
 
 use super::layer::Layer;
 use super::store::{Parts, Store};
-use closedpaw_protocol::SandboxId;
+use closedpaw_protocol::{SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
@@ -26,6 +26,8 @@ pub(super) const MOST: usize = 512;
 pub(super) struct Sandbox {
     pub(super) folder: PathBuf,
     pub(super) slot: u32,
+    /// What it runs in, from its start on.
+    pub(super) tier: Option<Tier>,
     pub(super) layer: Option<Layer>,
     /// The root filesystem that it was started on, which others of its person's use as well.
     pub(super) rootfs: Option<PathBuf>,
@@ -42,6 +44,16 @@ pub(super) struct Sandbox {
 /// Where a later launcher finds the slot and the root filesystem, as links in the sandbox's folder.
 const NOTES: [&str; 2] = ["slot", "root"];
 
+/// And the tier, from the start on.
+const TIER: &str = "tier";
+
+/// What a sandbox runs in, or ran, as its folder says. One that does not say is of a daemon that knew gVisor only.
+pub(super) fn tier_of(folder: &Path) -> Tier {
+    let word = fs::read_link(folder.join(TIER)).unwrap_or_default();
+    let tiers = [Tier::Process, Tier::Gvisor, Tier::Kata];
+    tiers.into_iter().find(|tier| Path::new(tier.name()) == word).unwrap_or(Tier::Gvisor)
+}
+
 impl Sandbox {
     pub(super) fn new(run: &Path, id: SandboxId, slot: u32) -> io::Result<Self> {
         let folder = run.join("sandboxes").join(id.to_string());
@@ -55,6 +67,7 @@ impl Sandbox {
         Self {
             folder,
             slot,
+            tier: None,
             layer: None,
             rootfs: None,
             channel: None,
@@ -78,10 +91,30 @@ impl Sandbox {
             }
             return None;
         };
+        let tier = tier_of(&folder);
         let mut sandbox = Self::in_folder(folder, slot);
-        (sandbox.rootfs, sandbox.stored) = (rootfs, true);
+        (sandbox.tier, sandbox.rootfs, sandbox.stored) = (Some(tier), rootfs, true);
         (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
         Some(sandbox)
+    }
+
+    /// Takes note of what it is to run in, before there is anything of it to be forgotten.
+    pub(super) fn runs_in(&mut self, tier: Tier) -> io::Result<()> {
+        std::os::unix::fs::symlink(tier.name(), self.folder.join(TIER))?;
+        self.tier = Some(tier);
+        Ok(())
+    }
+
+    /// Waits until its process, which was killed, has ended.
+    pub(super) fn wait(&self) {
+        if let Some(process) = &self.process {
+            gone(process);
+        }
+    }
+
+    /// Its process, to wait for its end by.
+    pub(super) fn process(&self) -> io::Result<Option<OwnedFd>> {
+        self.process.as_ref().map(OwnedFd::try_clone).transpose()
     }
 
     /// Gives the store what it lives on, as soon as there is all of it.
@@ -149,7 +182,7 @@ impl Sandbox {
         if self.process.is_none() { self.watch().map(drop) } else { Ok(()) }
     }
 
-    /// Signals the runtime's process: everything inside is its threads and stubs.
+    /// Signals the sandbox's process: everything inside is its threads and stubs, or, where its kernel is the host's, ends with it.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
         match &self.process {
             Some(process) => Ok(pidfd_send_signal(process, signal)?),

@@ -42,12 +42,17 @@ impl SeLinux {
     /// Has a command become the runtime of a sandbox; or, without one, that which tidies up after all of them.
     pub(super) fn runtime(&self, command: &mut Command, slot: Option<u32>) {
         let range = slot.map_or_else(|| format!("s0-s0:c0.c{}", CATEGORIES - 1), level);
-        become_one(command, self.process("closedpaw_runtime_t", &range));
+        become_one(command, self.context("closedpaw_runtime_t", &range));
+    }
+
+    /// Has a command become what makes a sandbox of namespaces.
+    pub(super) fn process(&self, command: &mut Command, slot: u32) {
+        become_one(command, self.context("closedpaw_process_t", &level(slot)));
     }
 
     /// Has a command become a sandbox's relay.
     pub(super) fn relay(&self, command: &mut Command, slot: u32) {
-        become_one(command, self.process("closedpaw_relay_t", &level(slot)));
+        become_one(command, self.context("closedpaw_relay_t", &level(slot)));
     }
 
     /// Makes a folder a sandbox's own.
@@ -65,7 +70,7 @@ impl SeLinux {
         format!("{}:object_r:closedpaw_layer_t:{}", self.user, level(slot))
     }
 
-    fn process(&self, domain: &str, range: &str) -> String {
+    fn context(&self, domain: &str, range: &str) -> String {
         format!("{}:{}:{domain}:{range}", self.user, self.role)
     }
 }

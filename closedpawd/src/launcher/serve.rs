@@ -4,18 +4,17 @@
 use super::bundle::{self, Bundle};
 use super::judge::Judge;
 use super::layer::Layer;
-use super::pin::Pin;
-use super::sandbox::{MOST, Sandbox};
+use super::runtimes::Runtimes;
+use super::sandbox::{MOST, Sandbox, tier_of};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
-use super::{cgroups, manager, orphans, schedule, sys, tidy};
+use super::{cgroups, internal, manager, orphans, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
-use crate::verbs::{Answer, Limits, MEMORY, ORDER, Verb};
-use closedpaw_confine::domain;
+use crate::verbs::{Answer, MEMORY, ORDER, Verb};
 use closedpaw_descriptors::{frames, handover, packet_pair};
-use closedpaw_protocol::{ErrorCode, SandboxId};
+use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -24,7 +23,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -37,7 +36,7 @@ pub(super) struct Launcher {
     paths: Paths,
     programs: Programs,
     judge: Judge,
-    pin: Option<Pin>,
+    runtimes: Runtimes,
     sandboxes: BTreeMap<SandboxId, Sandbox>,
     jobs: Vec<Job>,
     going: BTreeMap<SandboxId, Sandbox>,
@@ -45,9 +44,9 @@ pub(super) struct Launcher {
     store: Store,
 }
 
-/// A run of the runtime's program that an answer waits for.
+/// A run of a runtime's program that an answer waits for, or where it takes none the end of the sandbox's own process.
 struct Job {
-    process: Child,
+    process: Option<Child>,
     ended: OwnedFd,
     sandbox: SandboxId,
     verb: Verb,
@@ -107,12 +106,12 @@ impl Launcher {
         selinux: Option<SeLinux>,
         sandboxes: BTreeMap<SandboxId, Sandbox>,
     ) -> Self {
-        let pin = Pin::load(&paths).ok();
+        let runtimes = Runtimes::new(&paths, &programs, selinux.as_ref());
         Self {
             paths,
             programs,
             judge,
-            pin,
+            runtimes,
             sandboxes,
             jobs: Vec::new(),
             going: BTreeMap::new(),
@@ -179,7 +178,7 @@ impl Launcher {
         self.sandboxes = left.filter_map(|(id, sandbox)| Some((id, *sandbox.leave().err()?))).collect();
         self.sandboxes.values_mut().for_each(Sandbox::kill);
         let jobs = std::mem::take(&mut self.jobs);
-        self.finish(jobs.into_iter().map(|job| job.process).collect());
+        self.finish(jobs.into_iter().filter_map(|job| job.process).collect());
         let mut all = std::mem::take(&mut self.sandboxes);
         all.append(&mut self.going);
         for sandbox in all.values_mut() {
@@ -187,7 +186,12 @@ impl Launcher {
             let _ = sandbox.watch_once();
             sandbox.kill();
         }
-        self.delete_all(all.keys().map(ToString::to_string));
+        let started = all.iter().filter_map(|(id, sandbox)| Some((id.to_string(), sandbox.tier?)));
+        self.delete_all(started);
+        for sandbox in all.values() {
+            sandbox.wait();
+            cgroups::remove(&sandbox.folder);
+        }
     }
 
     /// What a launcher that was killed has left and nobody takes back: bundles, and what the runtime remembers of them.
@@ -199,19 +203,22 @@ impl Launcher {
         left.retain(|entry| !taken_back.contains(&entry.path()));
         // Before anything else has their uids: whatever of them lives, honest or not, with a runtime or without.
         left.iter().for_each(|entry| cgroups::kill(&entry.path()));
-        self.delete_all(left.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        self.delete_all(left.iter().map(|entry| (name(entry), tier_of(&entry.path()))));
         for entry in left {
+            cgroups::remove(&entry.path());
             if let Err(error) = fs::remove_dir_all(entry.path()) {
                 tracing::warn!("{}: {error}", entry.path().display());
             }
         }
     }
 
-    /// Has the runtime forget sandboxes, all at once, and waits until it has.
-    fn delete_all(&mut self, names: impl Iterator<Item = String>) {
-        let delete =
-            |name: String| self.runtime_command(&["delete", "--force", &name], None).ok()?.spawn().ok();
-        let deletions = names.filter_map(delete).collect();
+    /// Has the runtimes forget sandboxes, all at once, and waits until they have.
+    fn delete_all(&mut self, sandboxes: impl Iterator<Item = (String, Tier)>) {
+        let delete = |(name, tier): (String, Tier)| {
+            self.runtimes.of(tier).ok()?.forget(&name, None).ok()??.spawn().ok()
+        };
+        let deletions = sandboxes.filter_map(delete).collect();
         self.finish(deletions);
     }
 
@@ -229,7 +236,7 @@ impl Launcher {
 
     /// Waits for ended children but those that are waited for by name: `runs`, jobs, the judge.
     fn reap(&self, runs: &[Child]) {
-        let jobs = self.jobs.iter().map(|job| &job.process);
+        let jobs = self.jobs.iter().filter_map(|job| job.process.as_ref());
         let named = runs.iter().chain(jobs).chain([&self.judge.process]);
         orphans::reap(&named.map(Child::id).collect::<Vec<_>>());
     }
@@ -346,8 +353,8 @@ impl Launcher {
                 self.unmount(id);
                 Ok(Done::Now(Vec::new()))
             }
-            Verb::Start { uid, gid, limits, workspace } => {
-                let started = self.create(id, uid, gid, limits, workspace, verb);
+            Verb::Start { .. } => {
+                let started = self.create(id, verb);
                 if started.is_err() {
                     self.sandboxes.remove(&id);
                     self.store.forget(id);
@@ -389,32 +396,23 @@ impl Launcher {
         self.known(id)
     }
 
-    fn create(
-        &mut self,
-        id: SandboxId,
-        uid: u32,
-        gid: u32,
-        limits: Limits,
-        workspace: bool,
-        verb: Verb,
-    ) -> Result<Done, ErrorCode> {
+    fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
+        let Verb::Start { uid, gid, limits, workspace, tier } = verb else {
+            return Err(ErrorCode::Malformed);
+        };
         if uid == 0 || gid == 0 || workspace != self.sandbox(id)?.layer.is_some() {
             return Err(ErrorCode::WorkspaceForbidden);
         }
-        // Create and start in one call, so that a launcher killed meanwhile leaves nothing created that nobody starts.
-        let slot = self.sandbox(id)?.slot;
-        let mut command = self.runtime_command(&["run", "--detach"], Some(slot))?;
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
-        let sandbox = self.sandbox(id)?;
+        let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
+        sandbox.runs_in(tier).map_err(internal)?;
         let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
-        bundle.write().map_err(internal)?;
+        let mut command = self.runtimes.of(tier)?.start(&bundle)?;
         sandbox.rootfs = Some(rootfs);
         let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
         let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
-        command.arg("--bundle").arg(&sandbox.folder).arg("--pid-file").arg(sandbox.folder.join("pid"));
         // The sandbox inherits these; a pipe for its errors would keep whoever reads it waiting for ever.
-        command.arg(id.to_string()).stdin(stdin).stdout(stdout).stderr(Stdio::null());
-        sys::in_child(&mut command, || domain::no_network().map_err(io::Error::other));
+        command.stdin(stdin).stdout(stdout);
         sandbox.channel = Some((to_sandbox.into(), from_sandbox.into()));
         self.spawn(command, id, verb, Step::Run)?;
         Ok(Done::Later)
@@ -459,51 +457,25 @@ impl Launcher {
     }
 
     fn delete(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let slot = self.going.get(&id).map(|sandbox| sandbox.slot);
-        let delete = self.runtime_command(&["delete", "--force", &id.to_string()], slot);
-        match delete.and_then(|delete| self.spawn(delete, id, verb, Step::Delete)) {
-            Ok(()) => Ok(Done::Later),
+        let sandbox = self.going.get(&id).ok_or(ErrorCode::UnknownSandbox)?;
+        let (slot, tier, process) = (sandbox.slot, sandbox.tier, sandbox.process().map_err(internal)?);
+        let Some(tier) = tier else { return Ok(self.forgotten(id)) };
+        let forget = self.runtimes.of(tier).and_then(|runtime| runtime.forget(&id.to_string(), Some(slot)));
+        let job = forget.and_then(|forget| match (forget, process) {
+            (Some(command), _) => self.spawn(command, id, verb, Step::Delete).map(|()| Done::Later),
+            (None, Some(ended)) => {
+                self.jobs.push(Job { process: None, ended, sandbox: id, verb, step: Step::Delete });
+                Ok(Done::Later)
+            }
+            (None, None) => Ok(self.forgotten(id)),
+        });
+        match job {
+            Ok(done) => Ok(done),
             Err(code) => {
                 self.going.remove(&id);
                 Err(code)
             }
         }
-    }
-
-    /// The pinned runtime with the flags that every call of it has, for the sandbox with this slot or for all.
-    fn runtime_command(&mut self, words: &[&str], slot: Option<u32>) -> Result<Command, ErrorCode> {
-        let pin = match self.pin.take() {
-            Some(pin) => pin.still_holds(),
-            None => Pin::load(&self.paths),
-        };
-        let pin = pin.map_err(|error| {
-            tracing::error!("{error}");
-            error.code()
-        })?;
-        // The file that was compared is what runs, whatever the path leads to by now. The descriptor closes on exec.
-        let mut command = Command::new(format!("/proc/self/fd/{}", pin.file().as_raw_fd()));
-        self.pin = Some(pin);
-        handover::hand_over(&mut command, Vec::new());
-        sys::hear_everything(&mut command);
-        command.arg0("runsc").env_clear().env("PATH", "/usr/sbin:/usr/bin").current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.arg("--root").arg(self.paths.run().join("runsc"));
-        command.arg("--log").arg(self.paths.runtime_log());
-        command.args([
-            "--platform=systrap",
-            "--network=none",
-            "--overlay2=none",
-            "--host-uds=none",
-            "--oci-seccomp",
-        ]);
-        if cgroups::available().is_empty() {
-            command.arg("--ignore-cgroups");
-        }
-        command.args(words);
-        if let Some(selinux) = &self.selinux {
-            selinux.runtime(&mut command, slot);
-        }
-        Ok(command)
     }
 
     fn spawn(
@@ -516,21 +488,19 @@ impl Launcher {
         let process = command.spawn().map_err(internal)?;
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).ok_or(ErrorCode::Internal)?;
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(internal)?;
-        self.jobs.push(Job { process, ended, sandbox, verb, step });
+        self.jobs.push(Job { process: Some(process), ended, sandbox, verb, step });
         Ok(())
     }
 
     fn job_ended(&mut self, index: usize) -> io::Result<()> {
-        let Job { mut process, sandbox, verb, step, .. } = self.jobs.swap_remove(index);
-        let status = process.wait()?;
+        let Job { process, sandbox, verb, step, .. } = self.jobs.swap_remove(index);
+        let status = process.map(|mut process| process.wait()).transpose()?.unwrap_or_default();
         if step != Step::Delete && self.going.contains_key(&sandbox) {
             return self.started_in_vain(sandbox);
         }
         match step {
             Step::Delete => {
-                if let Some(gone) = self.going.remove(&sandbox) {
-                    cgroups::remove_relays(&gone.folder);
-                }
+                self.forgotten(sandbox);
                 self.answer(sandbox, verb, Ok(()), &[])
             }
             Step::Run if status.success() => {
@@ -542,10 +512,19 @@ impl Launcher {
             }
             Step::Run => {
                 let log = self.paths.runtime_log();
-                tracing::error!("runsc run: {status}; see {}", log.display());
+                tracing::error!("starting a sandbox: {status}; see {}", log.display());
                 self.answer(sandbox, verb, Err(ErrorCode::SandboxFailed), &[])
             }
         }
+    }
+
+    /// There is nothing left of a sandbox but its folder, which goes with this.
+    fn forgotten(&mut self, id: SandboxId) -> Done {
+        if let Some(gone) = self.going.remove(&id) {
+            cgroups::remove_relays(&gone.folder);
+            cgroups::remove(&gone.folder);
+        }
+        Done::Now(Vec::new())
     }
 
     /// A sandbox whose removal was ordered while it was being started.
@@ -556,7 +535,8 @@ impl Launcher {
             sandbox.kill();
         }
         match self.delete(id, Verb::Remove) {
-            Ok(_) => Ok(()),
+            Ok(Done::Later) => Ok(()),
+            Ok(Done::Now(_)) => self.answer(id, Verb::Remove, Ok(()), &[]),
             Err(code) => self.answer(id, Verb::Remove, Err(code), &[]),
         }
     }
@@ -588,10 +568,4 @@ fn memory() -> io::Result<OwnedFd> {
     ftruncate(&memory, MEMORY)?;
     fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(memory)
-}
-
-/// A fault of the host's; the journal has it, the client gets a code.
-fn internal(error: impl std::fmt::Display) -> ErrorCode {
-    tracing::error!("launcher: {error}");
-    ErrorCode::SandboxFailed
 }

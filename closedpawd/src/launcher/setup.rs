@@ -188,21 +188,35 @@ pub(super) fn socket(
 pub(super) struct Programs {
     pub(super) init: PathBuf,
     pub(super) relay: PathBuf,
+    /// What makes sandboxes of namespaces. It may be missing: then there is no such tier.
+    pub(super) process: PathBuf,
 }
 
 impl Programs {
     /// In `../libexec/closedpaw` beside the daemon's own folder, root's all the way up.
     pub(super) fn find() -> Result<Self, SetupError> {
-        let own = std::env::current_exe().map_err(|error| SetupError::make("own path", error))?;
-        let prefix = own.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
-        let folder = prefix.join("libexec/closedpaw");
+        let folder = libexec().map_err(|error| SetupError::make("own path", error))?;
         crate::paths::check(&folder)?;
         let program = |name: &str| {
             let path = folder.join(name);
             if path.is_file() { Ok(path) } else { Err(SetupError::Program { path }) }
         };
-        Ok(Self { init: program("closedpaw-init")?, relay: program("closedpaw-relay")? })
+        Ok(Self {
+            init: program("closedpaw-init")?,
+            relay: program("closedpaw-relay")?,
+            process: folder.join(PROCESS),
+        })
     }
+}
+
+/// The program of the tier `process`.
+pub(super) const PROCESS: &str = "closedpaw-process";
+
+/// Where our programs are that nobody calls by hand: `../libexec/closedpaw` beside the daemon's own folder.
+pub(super) fn libexec() -> io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let prefix = own.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+    Ok(prefix.join("libexec/closedpaw"))
 }
 
 #[cfg(test)]

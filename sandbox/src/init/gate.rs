@@ -7,17 +7,35 @@
 use super::sys;
 use closedpaw_protocol::relay::Gate;
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// Capabilities init needs: to become the caller, and to signal what it started (capabilities(7)).
 const NEEDED: u64 = 1 << 5 | 1 << 6 | 1 << 7;
 
-/// Where something may be mounted. The runtime brings the pseudo filesystems, each empty of the host.
-const PLACES: &[&str] =
-    &["/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/sys", "/tmp", "/usr", "/workspace", "/closedpaw"];
+/// Where something may be mounted. The runtime brings the pseudo filesystems, each empty of the host; where the kernel is the
+/// host's, the devices are, too.
+const PLACES: &[&str] = &[
+    "/",
+    "/proc",
+    "/dev",
+    "/dev/pts",
+    "/dev/shm",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/workspace",
+    "/closedpaw",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+];
 
-/// Everything that was found good.
-pub(super) fn probe() -> Gate {
+/// Everything that was found good. With the domain that workloads are put into, where there is one.
+pub(super) fn probe(domain: Option<BorrowedFd<'static>>) -> Gate {
     let findings = [
         (Gate::GVISOR, sys::kernel_is_gvisor()),
         (Gate::IDS, hosts_root_is_nobody()),
@@ -28,6 +46,7 @@ pub(super) fn probe() -> Gate {
         (Gate::CAPABILITIES, few_capabilities()),
         (Gate::SECCOMP, sys::forbidden_calls_fail()),
         (Gate::DEVICES, no_devices()),
+        (Gate::LANDLOCK, domain.is_some_and(holds)),
     ];
     Gate(findings.into_iter().filter(|(_, good)| *good).fold(0, |bits, (bit, _)| bits | bit))
 }
@@ -38,7 +57,7 @@ fn hosts_root_is_nobody() -> bool {
 }
 
 fn only_loopback() -> bool {
-    let Ok(devices) = fs::read_to_string("/proc/net/dev") else { return false };
+    let Ok(devices) = fs::read_to_string("/proc/self/net/dev") else { return false };
     devices.lines().skip(2).filter_map(|line| line.split_once(':')).all(|(name, _)| name.trim() == "lo")
 }
 
@@ -82,4 +101,11 @@ fn no_devices() -> bool {
         let harmless = !matches!(entry.file_name().to_str(), Some("mem" | "kmem" | "port" | "kvm") | None);
         harmless && entry.file_type().is_ok_and(|kind| !kind.is_block_device())
     })
+}
+
+/// Whether a thread in the domain can do less than one outside: write its own name, which is no harm.
+fn holds(domain: BorrowedFd<'static>) -> bool {
+    let named = || fs::OpenOptions::new().write(true).open("/proc/self/comm").is_ok();
+    let inside = move || sys::enter(domain).is_ok() && !named();
+    named() && std::thread::spawn(inside).join().unwrap_or(false)
 }

@@ -5,6 +5,7 @@
 //! Reading, writing and listing files are programs like any other: this binary again, as the caller.
 #![deny(unsafe_code)]
 
+mod domain;
 mod files;
 mod gate;
 mod program;
@@ -16,6 +17,7 @@ mod work;
 use crate::channel::{Channel, Mode};
 use closedpaw_confine::calls;
 use reap::Reaper;
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use tokio::net::unix::pipe;
@@ -25,6 +27,8 @@ use tokio::net::unix::pipe;
 pub(crate) struct User {
     uid: u32,
     gid: u32,
+    /// What each program is confined to besides, where the kernel inside can do that.
+    domain: Option<BorrowedFd<'static>>,
 }
 
 /// Serves the channel, or does one file operation (`list`, `read` or `write` PATH).
@@ -33,7 +37,7 @@ pub fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["serve", uid, gid] => match (uid.parse(), gid.parse()) {
-            (Ok(uid), Ok(gid)) => serve(User { uid, gid }),
+            (Ok(uid), Ok(gid)) => serve(User { uid, gid, domain: domain::prepare() }),
             _ => ExitCode::from(64),
         },
         ["list", path] => files::list(path),
@@ -50,7 +54,7 @@ fn serve(user: User) -> ExitCode {
     if calls::missing(&[libc::SYS_clone3]).is_err() {
         return ExitCode::FAILURE;
     }
-    let findings = gate::probe();
+    let findings = gate::probe(user.domain);
     let Ok((from, to)) = sys::channel() else { return ExitCode::FAILURE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };

@@ -5,6 +5,8 @@
 //! `breakout [NAME=VALUE…]`: the values are what the host has that an attempt is about; see `Host`. In the place of a runtime
 //! (a file named `runsc`) it reads them from `/opt/breakout/host` and appends its lines to the runtime's log.
 //!
+//! `breakout shared [NAME=VALUE…]`: what is no way out, but shows whose kernel it is.
+//!
 //! Nothing that it reaches is harmed: files are opened and not written, and a signal is one that tells a process that runs to run.
 #![forbid(unsafe_code)]
 
@@ -82,6 +84,16 @@ const ATTEMPTS: [Attempt; 20] = [
     ("make-a-user-namespace", |host| kernels(host).and(Ok(unshare(CloneFlags::CLONE_NEWUSER)?))),
 ];
 
+/// What a sandbox sees of the host only where the two have one kernel.
+const SHARED: [Attempt; 2] = [
+    ("see-the-hosts-kernel", kernels),
+    ("see-how-long-the-host-is-up", |host| {
+        let here = nix::sys::sysinfo::sysinfo()?.uptime().as_secs();
+        let there = host.get("uptime")?.parse::<u64>().map_err(io::Error::other)?;
+        if here >= there { Ok(()) } else { Err(io::Error::other("another time")) }
+    }),
+];
+
 /// What goes by names has to know the others of a file: below a mount, in a tree that is mounted nowhere, under another process's
 /// root.
 fn by_another_name(refused: io::Error) -> io::Result<()> {
@@ -105,8 +117,12 @@ fn append(path: impl AsRef<Path>) -> io::Result<()> {
 
 /// gVisor has a kernel of its own, and what is done to that is done to nobody else.
 fn kernels(host: &Host) -> io::Result<()> {
-    let here = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    if here.trim() == host.get("kernel")? { Ok(()) } else { Err(io::Error::other("not the host's kernel")) }
+    let here = nix::sys::utsname::uname()?;
+    if here.release().to_str() == Some(host.get("kernel")?) {
+        Ok(())
+    } else {
+        Err(io::Error::other("not the host's kernel"))
+    }
 }
 
 /// Whether it is the host's, and not something of that name that was made for a sandbox.
@@ -134,8 +150,10 @@ fn main() -> ExitCode {
     let stands_in = words.first().is_some_and(|word| word == "runsc");
     let outcome = if stands_in {
         in_a_runtimes_place(&words)
+    } else if words.get(1).is_some_and(|word| word == "shared") {
+        attempts(&SHARED, &Host::of(words.into_iter()), &mut io::stdout())
     } else {
-        attempts(&Host::of(words.into_iter()), &mut io::stdout())
+        attempts(&ATTEMPTS, &Host::of(words.into_iter()), &mut io::stdout())
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -147,8 +165,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn attempts(host: &Host, out: &mut impl Write) -> io::Result<()> {
-    for (name, attempt) in ATTEMPTS {
+fn attempts(list: &[Attempt], host: &Host, out: &mut impl Write) -> io::Result<()> {
+    for (name, attempt) in list {
         match attempt(host) {
             Ok(()) => writeln!(out, "{name} reached")?,
             Err(error) => writeln!(out, "{name} stopped {error}")?,
@@ -163,6 +181,6 @@ fn in_a_runtimes_place(words: &[String]) -> io::Result<()> {
     let (true, Some(log)) = (words.iter().any(|word| word == "run"), after("--log")) else { return Ok(()) };
     let text = fs::read_to_string("/opt/breakout/host")?;
     let mut log = OpenOptions::new().append(true).open(log)?;
-    attempts(&Host::of(text.lines().map(str::to_owned)), &mut log)?;
+    attempts(&ATTEMPTS, &Host::of(text.lines().map(str::to_owned)), &mut log)?;
     Err(io::Error::other("it is no runtime"))
 }

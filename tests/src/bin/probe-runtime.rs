@@ -3,6 +3,8 @@
 //! - `does-nothing`: says that all went well.
 //! - `says-nothing`: something runs, but it is no sandbox and never speaks.
 //! - `isolates-nothing`: starts what it is told to, right on the host.
+//! - `without-systrap`: gVisor as it was before it had that, which is the true runtime beside it, refusing.
+//! - `ponders-systrap`: the same, but it never comes to an answer.
 //! - `dials-PORT`: dials that port of the loopback and the abstract socket of that name, says which run of it it is, and
 //!   does nothing else.
 #![forbid(unsafe_code)]
@@ -12,6 +14,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -30,6 +33,9 @@ fn run() -> Option<()> {
     if let Some(port) = own.file_name()?.to_str()?.strip_prefix("dials-") {
         dial(port, if starts { "run" } else { "delete" });
         return Some(());
+    }
+    if let Some(kind) = own.file_name()?.to_str()?.strip_suffix("-systrap") {
+        return true_runtime(kind, &own.with_file_name("runsc"), &words);
     }
     if !starts {
         return Some(());
@@ -57,6 +63,20 @@ fn run() -> Option<()> {
     // Input and output are the channel, as a true runtime hands them on.
     let process = command.stderr(Stdio::null()).spawn().ok()?;
     fs::write(pid_file, process.id().to_string()).ok()
+}
+
+/// The true runtime, with all that it was told, unless that is to use systrap.
+fn true_runtime(kind: &str, runtime: &Path, words: &[String]) -> Option<()> {
+    if words.iter().any(|word| word == "--platform=systrap") {
+        if kind == "without" {
+            return None;
+        }
+        loop {
+            std::thread::park();
+        }
+    }
+    let _it_does_not_come_back = Command::new(runtime).args(words.get(1..)?).exec();
+    None
 }
 
 /// What cannot be dialled is told by nobody's having heard of it.

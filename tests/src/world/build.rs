@@ -3,7 +3,7 @@
 
 use super::manager::Manager;
 use super::people::Person;
-use super::{BASE, World, closedpawctl, closedpawd, runsc};
+use super::{BASE, World, closedpawctl, closedpawd, prefix, runsc};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ pub struct Builder {
     person_key: Option<String>,
     other_key: Option<String>,
     managed: bool,
+    replaced: Option<(String, Option<PathBuf>)>,
 }
 
 impl Default for Builder {
@@ -33,6 +34,7 @@ impl Default for Builder {
             person_key: Some("approver".to_owned()),
             other_key: None,
             managed: false,
+            replaced: None,
         }
     }
 }
@@ -80,6 +82,12 @@ impl Builder {
         self
     }
 
+    /// One of the daemon's own programs is another one, or is not there.
+    pub fn program(mut self, name: &str, other: Option<&Path>) -> Self {
+        self.replaced = Some((name.to_owned(), other.map(Path::to_owned)));
+        self
+    }
+
     /// Makes it, and starts the daemon unless told otherwise.
     pub fn build(self) -> World {
         let name = unique();
@@ -95,7 +103,11 @@ impl Builder {
         let person = Person::settle("closedpaw-test", &work, &socket);
         let other = Person::settle("closedpaw-test2", &work, &socket);
         let manager = self.managed.then(|| Manager::listening_in(&work));
-        let mut world = World { root, work, daemon: None, manager, person, other };
+        let prefix = match &self.replaced {
+            Some((name, other)) => prefix_with(&root.join("prefix"), name, other.as_deref()),
+            None => prefix(),
+        };
+        let mut world = World { prefix, root, work, daemon: None, manager, person, other };
         for (person, role, name) in
             [(&world.person, &self.person_key, "person"), (&world.other, &self.other_key, "other")]
         {
@@ -113,6 +125,23 @@ impl Builder {
         }
         world
     }
+}
+
+/// The installation under test but for one program.
+fn prefix_with(own: &Path, name: &str, other: Option<&Path>) -> PathBuf {
+    for folder in ["bin", "libexec/closedpaw"] {
+        open_folder(&own.join(folder));
+        for entry in fs::read_dir(prefix().join(folder)).unwrap().flatten() {
+            fs::copy(entry.path(), own.join(folder).join(entry.file_name())).unwrap();
+        }
+    }
+    let program = own.join("libexec/closedpaw").join(name);
+    fs::remove_file(&program).unwrap();
+    if let Some(other) = other {
+        fs::copy(other, &program).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    own.to_owned()
 }
 
 fn unique() -> String {

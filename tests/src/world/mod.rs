@@ -62,6 +62,7 @@ pub fn sha256(path: &Path) -> String {
 
 /// One installation with its daemon and people.
 pub struct World {
+    prefix: PathBuf,
     root: PathBuf,
     work: PathBuf,
     daemon: Option<Child>,
@@ -143,9 +144,13 @@ impl World {
 
     /// `closedpawd --root … WORDS`, as root.
     pub fn closedpawd(&self, words: &[&str]) -> Ran {
-        let mut command = Command::new(closedpawd());
+        let mut command = Command::new(self.daemon_program());
         command.arg("--root").arg(&self.root).args(words).stdin(Stdio::null());
         Ran::to_its_end(command)
+    }
+
+    fn daemon_program(&self) -> PathBuf {
+        self.prefix.join("bin/closedpawd")
     }
 
     /// A connection of the person's after the first frames.
@@ -168,7 +173,7 @@ impl World {
         // Whoever starts it has something open of its own, or is a manager that names the daemon it hands something to.
         let manager = self.manager.is_some();
         let first = if manager { "export LISTEN_PID=$$" } else { "exec 9<\"$0\"" };
-        command.arg("-c").arg(format!("{first}; exec \"$@\"")).arg(self.stray()).arg(closedpawd());
+        command.arg("-c").arg(format!("{first}; exec \"$@\"")).arg(self.stray()).arg(self.daemon_program());
         command.arg("--root").arg(&self.root).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         if let Some(manager) = &self.manager {
@@ -253,12 +258,13 @@ impl World {
         self.processes().into_iter().filter_map(line).collect()
     }
 
-    /// The runtime's own process: everything inside a sandbox is its threads.
+    /// The sandbox's own process: gVisor's, of which everything inside is threads, or where its kernel is the host's, init.
     pub fn sandbox_process(&self) -> Option<u32> {
-        self.command_lines()
-            .into_iter()
-            .find(|(_, words)| words.iter().any(|word| word == "boot"))
-            .map(|(process, _)| process)
+        let is_sandboxs = |words: &[String]| {
+            words.iter().any(|word| word == "boot")
+                || words.first().is_some_and(|word| word == "/closedpaw/init")
+        };
+        self.command_lines().into_iter().find(|(_, words)| is_sandboxs(words)).map(|(process, _)| process)
     }
 
     /// That process and those that gVisor keeps for the address spaces of the programs inside.

@@ -1,0 +1,67 @@
+//! The tiers of isolation that a machine without virtual machines has, for tests that try the same in each.
+#![forbid(unsafe_code)]
+
+use crate::raw::Session;
+use crate::world::{Builder, World};
+use closedpaw_protocol::Tier;
+
+/// All that can be tried here.
+pub const TIERS: [Tier; 2] = [Tier::Gvisor, Tier::Process];
+
+/// What the shipped rules permit, but in the tier that none of them names.
+const RULES: &str = r#"version = 1
+[[rule]]
+name = "opening"
+allow = ["open"]
+isolation = "process"
+role = "approver"
+[[rule]]
+name = "seeing and ending one's own"
+allow = ["sandbox"]
+verb = ["list", "kill"]
+role = ["approver", "admin"]
+[[rule]]
+name = "the log"
+allow = ["log"]
+role = ["approver", "admin"]
+[[rule]]
+name = "looking around"
+allow = ["exec"]
+argv = [["true"], ["echo", "**"], ["cat", "**"], ["tail", "**"], ["tee", "**"]]
+isolation = "process"
+role = ["agent", "approver"]
+[[rule]]
+name = "the rest"
+ask = ["exec", "list", "read", "write"]
+isolation = "process"
+role = ["agent", "approver"]
+unless = { allowed = true }
+"#;
+
+/// The shipped profile, for a tier.
+pub fn profile(tier: Tier) -> String {
+    let shipped = include_str!("../../policy/profiles.d/default.toml");
+    let named = shipped.replace("isolation = \"gvisor\"", &format!("isolation = \"{}\"", tier.name()));
+    assert_eq!(tier == Tier::Gvisor, named == shipped);
+    named
+}
+
+/// A world whose default profile is of that tier, with rules that name it.
+pub fn builder(tier: Tier) -> Builder {
+    match tier {
+        Tier::Gvisor => World::builder(),
+        Tier::Process | Tier::Kata => {
+            World::builder().profiles(&profile(tier)).policy(&RULES.replace("process", tier.name()))
+        }
+    }
+}
+
+/// The same, with the daemon running.
+pub fn world(tier: Tier) -> World {
+    builder(tier).build()
+}
+
+/// A session of the person's in that tier.
+pub fn open(world: &World, tier: Tier) -> Session {
+    Session::open_with(&world.person, |opening| opening.isolation = tier)
+}
