@@ -59,16 +59,16 @@ impl Gvisor {
             error.code()
         })?;
         let platform = platform.map_or_else(|| self.probe(&pin), Ok)?;
-        let command = self.call(&pin, platform, words, slot);
+        let command = self.call(&pin, platform, "runsc", words, slot);
         self.pinned = Some(Pinned { pin, platform });
         Ok(command)
     }
 
-    fn call(&self, pin: &Pin, platform: &str, words: &[&str], slot: Option<u32>) -> Command {
+    fn call(&self, pin: &Pin, platform: &str, state: &str, words: &[&str], slot: Option<u32>) -> Command {
         // The file that was compared is what runs, whatever the path leads to by now. The descriptor closes on exec.
         let mut command = super::command(Path::new(&format!("/proc/self/fd/{}", pin.file().as_raw_fd())));
         command.arg0("runsc");
-        command.arg("--root").arg(self.paths.run().join("runsc"));
+        command.arg("--root").arg(self.paths.run().join(state));
         command.arg("--log").arg(self.paths.runtime_log());
         command.arg(format!("--platform={platform}"));
         command.args(["--network=none", "--overlay2=none", "--host-uds=none", "--oci-seccomp"]);
@@ -85,7 +85,8 @@ impl Gvisor {
     /// The first platform that the runtime takes: it refuses one that it does not know, whatever it is asked to do.
     fn probe(&self, pin: &Pin) -> Result<&'static str, ErrorCode> {
         for platform in PLATFORMS {
-            let mut question = self.call(pin, platform, &["list"], None);
+            // Where there is nothing to list: it would ask every sandbox that runs.
+            let mut question = self.call(pin, platform, "nothing", &["list"], None);
             sys::in_child(&mut question, || domain::no_network().map_err(io::Error::other));
             if ends_well(question).map_err(internal)? {
                 tracing::info!("launcher: gVisor's platform: {platform}");
