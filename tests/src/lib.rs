@@ -9,6 +9,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod echo;
 pub mod hostile;
 pub mod probe;
 pub mod raw;

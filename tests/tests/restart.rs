@@ -5,6 +5,7 @@
 use closedpaw_protocol::message::{Reply, Request, SandboxState};
 use closedpaw_protocol::stream::Exit;
 use closedpaw_protocol::{ErrorCode, Label};
+use closedpaw_tests::echo::{self, Echo};
 use closedpaw_tests::raw::{Raw, Session};
 use closedpaw_tests::rounds;
 use closedpaw_tests::scripted::{Format, Say, Script, Server, Turn};
@@ -12,13 +13,9 @@ use closedpaw_tests::terminal::{QUESTION, Terminal};
 use closedpaw_tests::world::{World, tree, until};
 use serde_json::json;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
-
-/// `tee` says what it hears; the shipped rules ask for it.
-const TEE: &str = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\n";
 
 fn managed() -> World {
     World::builder().second_key().managed().build()
@@ -40,27 +37,16 @@ fn resume(raw: &mut Raw, key: &ed25519_dalek::SigningKey, session: &Session) -> 
 #[test]
 fn a_command_goes_on_while_there_is_no_daemon() {
     let mut world = managed();
-    world.write_policy("50-tee.toml", TEE);
+    world.write_policy("50-tee.toml", echo::RULE);
     for _ in 0..rounds() {
-        let mut command = world.person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
-        let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut input = client.stdin.take().unwrap();
-        let mut output = BufReader::new(client.stdout.take().unwrap());
-        let mut says = |word: &str| {
-            writeln!(input, "{word}").unwrap();
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            assert_eq!(line.trim_end(), word);
-        };
-        says("before");
+        let mut echo = Echo::of(&world.person);
         let outcomes = world.records().of("outcome").len();
         world.kill9();
-        says("without a daemon");
+        echo.says("without a daemon");
         world.start();
-        says("after");
-        drop(input);
-        let status = until("it ends with its input", || client.try_wait().unwrap());
-        assert_eq!(status.code(), Some(0), "{}", world.daemon_log());
+        echo.says("after");
+        echo.end_input();
+        assert_eq!(echo.ended().code(), Some(0), "{}", world.daemon_log());
         until("its outcome is written", || (world.records().of("outcome").len() > outcomes).then_some(()));
         let records = world.records();
         let outcome = records.of("outcome").last().cloned().unwrap();
@@ -273,15 +259,8 @@ fn what_was_being_asked_is_asked_again() {
 #[test]
 fn what_was_stopped_stays_stopped() {
     let mut world = managed();
-    world.write_policy("50-tee.toml", TEE);
-    let mut command = world.person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
-    let mut client =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut input = client.stdin.take().unwrap();
-    let mut output = BufReader::new(client.stdout.take().unwrap());
-    let mut line = String::new();
-    writeln!(input, "on").unwrap();
-    output.read_line(&mut line).unwrap();
+    world.write_policy("50-tee.toml", echo::RULE);
+    let mut echo = Echo::of(&world.person);
     until("the store has it", || (world.manager().stored().len() == 5).then_some(()));
     let mut stop =
         world.person.ctl_command(&["stop"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -294,8 +273,7 @@ fn what_was_stopped_stays_stopped() {
     stop.wait().unwrap();
     world.start();
     assert!(world.status().halted && sandboxes(&world).is_empty());
-    let status = until("the command ends", || client.try_wait().unwrap());
-    assert_ne!(status.code(), Some(0));
+    assert_ne!(echo.ended().code(), Some(0));
     until("its processes end", || world.sandbox_process().is_none().then_some(()));
     assert_eq!(world.ctl(&["run", "-q", "--", "true"]).code, Some(75));
     let started = world.ctl(&["start"]);

@@ -4,57 +4,17 @@
 
 use closedpaw_protocol::ErrorCode;
 use closedpaw_protocol::message::{Reply, Request};
+use closedpaw_tests::echo::{self, Echo};
 use closedpaw_tests::raw::{Raw, Session};
 use closedpaw_tests::rounds;
 use closedpaw_tests::scripted::{Format, Say, Script, Server};
 use closedpaw_tests::terminal::{QUESTION, Terminal};
-use closedpaw_tests::world::{Person, World, until};
+use closedpaw_tests::world::{World, until};
 use serde_json::json;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-
-/// `tee` says what it hears; the shipped rules ask for it.
-const TEE: &str = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\n";
+use std::process::Stdio;
 
 /// What a command that could not run because of a stop ends with: EX_TEMPFAIL of sysexits(3).
 const STOPPED: Option<i32> = Some(75);
-
-/// A command in a sandbox that says what it hears.
-struct Echo {
-    client: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Echo {
-    fn of(person: &Person) -> Self {
-        let mut command = person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
-        let mut client =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (input, output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
-        let mut echo = Self { client, input, output: BufReader::new(output) };
-        echo.says();
-        echo
-    }
-
-    fn says(&mut self) {
-        writeln!(self.input, "on").unwrap();
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        assert_eq!(line, "on\n");
-    }
-
-    fn ended(&mut self) -> Option<i32> {
-        until("the command ends", || self.client.try_wait().unwrap()).code()
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        drop(self.client.kill());
-        drop(self.client.wait());
-    }
-}
 
 /// The runtime's own processes, one a sandbox.
 fn running(world: &World) -> usize {
@@ -65,7 +25,7 @@ fn running(world: &World) -> usize {
 #[test]
 fn a_stop_ends_ones_own_work_at_once_and_nobody_elses() {
     let world = World::builder().second_key().build();
-    world.write_policy("50-tee.toml", TEE);
+    world.write_policy("50-tee.toml", echo::RULE);
     let (mut first, mut second) = (Echo::of(&world.person), Echo::of(&world.person));
     let mut others = Echo::of(&world.other);
     assert_eq!(running(&world), 3);
@@ -73,8 +33,8 @@ fn a_stop_ends_ones_own_work_at_once_and_nobody_elses() {
     assert_eq!(stopped.code, Some(0), "{stopped}");
     // Not in a moment: by the time it says so.
     assert_eq!(running(&world), 1);
-    assert_ne!((first.ended(), second.ended()), (Some(0), Some(0)));
-    others.says();
+    assert!(!first.ended().success() && !second.ended().success());
+    others.says("still on");
     assert!(world.status().halted);
     for words in [["run", "-q", "--", "true"].as_slice(), &["ask", "What do you say?"]] {
         let refused = world.ctl(words);
@@ -100,7 +60,7 @@ fn a_stop_ends_ones_own_work_at_once_and_nobody_elses() {
 #[test]
 fn a_conversation_ends_with_a_stop() {
     let world = World::new();
-    world.write_policy("50-tee.toml", TEE);
+    world.write_policy("50-tee.toml", echo::RULE);
     world.person.write("log", b"a line of it\n");
     let call = |argv: &[&str]| Say::call("run", json!({ "argv": argv }));
     for (argv, asked) in [(["sleep", "1000"].as_slice(), true), (&["tail", "-f", "log"], false)] {
@@ -124,7 +84,7 @@ fn a_conversation_ends_with_a_stop() {
 #[test]
 fn nothing_slips_through_a_stop() {
     let world = World::new();
-    world.write_policy("50-tee.toml", TEE);
+    world.write_policy("50-tee.toml", echo::RULE);
     for _ in 0..rounds() {
         let mut command = world.person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
         let mut client =
@@ -144,15 +104,15 @@ fn nothing_slips_through_a_stop() {
 #[test]
 fn everybodys_work_is_stopped_by_whom_policy_lets() {
     let world = World::builder().role("admin").second_key().build();
-    world.write_policy("50-tee.toml", TEE);
+    world.write_policy("50-tee.toml", echo::RULE);
     let mut others = Echo::of(&world.other);
     let refused = world.other.ctl(&["stop", "--all"]);
     assert_eq!(refused.code, Some(77), "{refused}");
-    others.says();
+    others.says("still on");
     let stopped = world.ctl(&["stop", "--all"]);
     assert_eq!(stopped.code, Some(0), "{stopped}");
     assert_eq!(running(&world), 0);
-    assert_ne!(others.ended(), Some(0));
+    assert!(!others.ended().success());
     let kept = world.other.ctl(&["start"]);
     assert_eq!(kept.code, STOPPED, "{kept}");
     assert!(kept.err.contains("an admin stopped everybody's work"), "{kept}");

@@ -6,6 +6,7 @@ use closedpaw_protocol::message::{Reply, Request, SandboxState};
 use closedpaw_protocol::relay::Gate;
 use closedpaw_protocol::stream::Exit;
 use closedpaw_protocol::{ErrorCode, Tier};
+use closedpaw_tests::echo::{self, Echo};
 use closedpaw_tests::probe::probe;
 use closedpaw_tests::raw::{Session, fresh_key, opening};
 use closedpaw_tests::tiers::{self, TIERS};
@@ -177,27 +178,14 @@ fn no_action_changes_its_sessions_tier() {
 fn a_sandbox_outlives_a_killed_daemon_in_every_tier() {
     for tier in TIERS {
         let mut world = tiers::builder(tier).managed().build();
-        let tee = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\n";
-        world.write_policy("50-tee.toml", tee);
-        let words = ["run", "--quiet", "--isolation", tier.name(), "--", "tee", "/dev/null"];
-        let mut command = world.person.ctl_command(&words);
-        let mut client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut input = client.stdin.take().unwrap();
-        let mut output = BufReader::new(client.stdout.take().unwrap());
-        let mut says = |word: &str| {
-            writeln!(input, "{word}").unwrap();
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            assert_eq!(line.trim_end(), word);
-        };
-        says("before");
+        world.write_policy("50-tee.toml", echo::RULE);
+        let mut echo = Echo::with(&world.person, &["--isolation", tier.name()]);
         world.kill9();
-        says("without a daemon");
+        echo.says("without a daemon");
         world.start();
-        says("after");
-        drop(input);
-        let status = until("it ends with its input", || client.try_wait().unwrap());
-        assert_eq!(status.code(), Some(0), "{}", world.daemon_log());
+        echo.says("after");
+        echo.end_input();
+        assert_eq!(echo.ended().code(), Some(0), "{}", world.daemon_log());
         until("the store has nothing left of it", || world.manager().stored().is_empty().then_some(()));
         until("nothing is left of it", || {
             (fs::read_dir(world.run().join("sandboxes")).unwrap().count() == 0).then_some(())

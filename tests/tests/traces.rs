@@ -2,17 +2,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+use closedpaw_tests::echo::{self, Echo};
 use closedpaw_tests::rounds;
 use closedpaw_tests::world::{LONG, Person, World, until, within};
 use serde_json::json;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// `tee` says what it hears; the shipped rules ask for it.
-const TEE: &str = "version = 1\n[[rule]]\nname = \"tee\"\nallow = [\"exec\"]\nargv = [[\"tee\", \"*\"]]\nrole = [\"agent\", \"approver\"]\nlabels = { untrusted = [\"workspace\"] }\n";
 
 /// What there is of a daemon and of everything it has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,21 +62,6 @@ fn kill(ids: &[u32]) {
     }
 }
 
-/// A command that goes on as long as its input does.
-fn command(person: &Person) -> (Child, ChildStdin) {
-    let mut command = person.ctl_command(&["run", "--quiet", "--", "tee", "/dev/null"]);
-    let mut client =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut input = client.stdin.take().unwrap();
-    let mut output = BufReader::new(client.stdout.take().unwrap());
-    let mut line = String::new();
-    writeln!(input, "on").unwrap();
-    output.read_line(&mut line).unwrap();
-    assert_eq!(line, "on\n");
-    std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-    (client, input)
-}
-
 /// How something ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -119,7 +101,7 @@ fn neighbour(person: &Person, go_on: &AtomicBool) -> usize {
 #[test]
 fn however_sandboxes_end_nothing_is_left_of_them() {
     let mut world = World::builder().second_key().managed().build();
-    world.write_policy("50-tee.toml", TEE);
+    world.write_policy("50-tee.toml", echo::RULE);
     // What is made once and kept, like a person's root filesystem, is not counted as left.
     for person in [&world.person, &world.other] {
         assert_eq!(person.ctl(&["run", "-q", "--", "true"]).code, Some(0));
@@ -156,18 +138,17 @@ fn however_sandboxes_end_nothing_is_left_of_them() {
 }
 
 fn end_so(world: &mut World, end: End) {
-    let (mut client, input) = command(&world.person);
-    let mut input = Some(input);
+    let mut echo = Echo::of(&world.person);
     match end {
-        End::ByItself => input = None,
+        End::ByItself => echo.end_input(),
         End::RelayKilled => kill(&processes(world, "closedpaw-relay")),
         End::SandboxKilled => kill(&processes(world, "boot")),
         End::FilesKilled => {
             kill(&processes(world, "gofer"));
             // Whether the runtime goes on without is its own affair.
-            input = None;
+            echo.end_input();
         }
-        End::ClientKilled => client.kill().unwrap(),
+        End::ClientKilled => echo.kill(),
         End::Stopped => {
             assert_eq!(world.ctl(&["stop"]).code, Some(0));
             assert_eq!(world.ctl(&["start"]).code, Some(0));
@@ -188,11 +169,10 @@ fn end_so(world: &mut World, end: End) {
         let records =
             |world: &World| world.records().of("recovered").last().map(|record| record["taken_back"].clone());
         assert!(records(world).is_some_and(|count| count.as_u64() >= Some(1)), "{end:?}");
-        writeln!(input.as_mut().unwrap(), "still on").unwrap();
-        input = None;
+        echo.hears("still on");
+        echo.end_input();
     }
-    let status = until("the client ends", || client.try_wait().unwrap());
-    drop(input);
+    let status = echo.ended();
     let well = matches!(end, End::ByItself | End::DaemonRestarted | End::LauncherKilled | End::JudgeKilled);
     if end != End::FilesKilled {
         assert_eq!(status.code() == Some(0), well, "{end:?}: {status}");

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// An answer and the descriptors that came with it.
 pub type Answered = (Reply, Vec<OwnedFd>);
@@ -57,6 +58,14 @@ pub struct Connection {
     head: Option<Head>,
     /// Nobody reads what is written any more.
     deaf: bool,
+    /// Holds the socket open as long as it reads.
+    listener: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
 }
 
 impl Connection {
@@ -81,7 +90,7 @@ impl Connection {
         }
         let challenge = welcome.challenge;
         let (tell, frames) = mpsc::channel(64);
-        tokio::task::spawn_local(listen(reader, tell));
+        let listener = tokio::task::spawn_local(listen(reader, tell)).abort_handle();
         Ok(Self {
             frames,
             writer,
@@ -91,6 +100,7 @@ impl Connection {
             events: VecDeque::new(),
             head: None,
             deaf: false,
+            listener,
         })
     }
 

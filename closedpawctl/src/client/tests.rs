@@ -4,6 +4,7 @@ use closedpaw_descriptors::stream_pair;
 use closedpaw_protocol::message::{Hello, Request, Welcome};
 use closedpaw_protocol::sign::{self, Context};
 use closedpaw_protocol::{Challenge, VERSION, codec};
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::task::LocalSet;
 
@@ -28,6 +29,18 @@ async fn connected() -> (Connection, FrameReader, FrameWriter, UnixStream) {
 
 async fn status(connection: &mut Connection) -> Unanswered {
     connection.request(&Request::Status, &[]).await.unwrap_err()
+}
+
+/// A daemon counts a person's connections: one that nobody has any more is none.
+#[tokio::test]
+async fn a_connection_that_is_let_go_is_closed() {
+    let closed = async {
+        let (connection, mut reader, _writer, _waiting) = connected().await;
+        drop(connection);
+        let read = tokio::time::timeout(Duration::from_secs(10), reader.read()).await.expect("it is closed");
+        assert!(read.unwrap().is_none());
+    };
+    LocalSet::new().run_until(closed).await;
 }
 
 /// What nobody heard may be said again. Only where it may have been heard, nobody knows what came of it.

@@ -18,13 +18,14 @@ pub(crate) fn measure(world: &World, report: &mut Report) {
         for _ in 0..SANDBOXES {
             let mut session = Session::open(world).await;
             session.run(&["true"]).await;
-            sessions.push(session);
+            // The agent's connection goes: one person has 64, and a session lives by its console's.
+            let Session { control, seat, sandbox, .. } = session;
+            sessions.push((control, seat, sandbox));
         }
         let ours = proportional(parts(world));
-        let bundle = Bundle::like(world, &sessions[0].sandbox, "many", &["/usr/bin/sleep", "1000000"]);
-        for session in &mut sessions {
-            let close = Request::Close { session: session.seat.session };
-            session.control.request(&close, &[]).await.unwrap();
+        let bundle = Bundle::like(world, &sessions[0].2, "many", &["/usr/bin/sleep", "1000000"]);
+        for (control, seat, _) in &mut sessions {
+            control.request(&Request::Close { session: seat.session }, &[]).await.unwrap();
         }
         (ours, bundle)
     });
