@@ -57,8 +57,8 @@ pub enum Verb {
     Relay,
 }
 
-/// Bytes of an order: verb, name, and the widest verb's numbers.
-pub const ORDER: usize = 64;
+/// Bytes of an order: verb, name, and room for the widest verb's numbers.
+pub const ORDER: usize = 192;
 
 /// Bytes of an answer: name, verb, error code or 0.
 pub const ANSWER: usize = 32;
