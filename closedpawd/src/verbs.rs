@@ -36,6 +36,8 @@ pub enum Verb {
         workspace: bool,
         /// In what.
         tier: Tier,
+        /// The sandbox on whose layer it works, where it has none of its own. None is called zero.
+        of: Option<SandboxId>,
     },
     /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT.
     Signal {
@@ -99,7 +101,7 @@ impl Verb {
         put(&[self.number()]);
         put(&sandbox.0);
         match self {
-            Self::Start { uid, gid, limits, workspace, tier } => {
+            Self::Start { uid, gid, limits, workspace, tier, of } => {
                 put(&uid.to_be_bytes());
                 put(&gid.to_be_bytes());
                 put(&limits.memory.to_be_bytes());
@@ -108,6 +110,7 @@ impl Verb {
                 put(&limits.tmp.to_be_bytes());
                 put(&limits.files.to_be_bytes());
                 put(&[u8::from(workspace), tier_number(tier)]);
+                put(&of.map_or(NOBODY, |of| of.0));
             }
             Self::Signal { signal } => put(&[signal]),
             Self::Mount { uid, bytes } => {
@@ -146,6 +149,7 @@ impl Verb {
                     [3] => Tier::Kata,
                     [_] => return Err(BadVerb),
                 },
+                of: Some(fields.take()?).filter(|of| *of != NOBODY).map(SandboxId),
             },
             2 => Self::Signal { signal: u8::from_be_bytes(fields.take()?) },
             3 => Self::Remove,
@@ -160,6 +164,9 @@ impl Verb {
         if fields.0.iter().all(|byte| *byte == 0) { Ok((sandbox, verb)) } else { Err(BadVerb) }
     }
 }
+
+/// The name that stands for no sandbox.
+const NOBODY: [u8; 16] = [0; 16];
 
 /// No tier is 0: an order that leaves it out is none.
 fn tier_number(tier: Tier) -> u8 {
@@ -272,9 +279,9 @@ mod tests {
         let id = SandboxId([9; 16]);
         let limits = Limits { memory: 1 << 30, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024 };
         for verb in [
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace: true, tier: Tier::Gvisor },
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Process },
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Kata },
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace: true, tier: Tier::Gvisor, of: Some(id) },
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Process, of: None },
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Kata, of: None },
             Verb::Signal { signal: 9 },
             Verb::Remove,
             Verb::Mount { uid: 1000, bytes: u64::MAX },

@@ -2,7 +2,7 @@
 //! the daemon's own processes and the service manager hold.
 #![forbid(unsafe_code)]
 
-use crate::{KeyId, Label, SessionId, Tier};
+use crate::{KeyId, Label, SandboxId, SessionId, Tier};
 use bincode::{Decode, Encode};
 
 /// A session.
@@ -12,6 +12,8 @@ pub struct Kept {
     pub session: SessionId,
     /// Whose it is.
     pub uid: u32,
+    /// Their group.
+    pub gid: u32,
     /// The public half of its agent's key.
     pub agent: KeyId,
     /// The workspace, as the opening named it.
@@ -22,6 +24,8 @@ pub struct Kept {
     pub profile: String,
     /// The tier.
     pub isolation: Tier,
+    /// Whether each command has a sandbox of its own.
+    pub apart: bool,
     /// When it ends by itself, in unix seconds.
     pub expires: u64,
     /// Since when there is the sandbox, in unix seconds.
@@ -45,4 +49,6 @@ pub struct KeptWork {
     pub intent: u64,
     /// When it was granted, in unix milliseconds.
     pub since: u64,
+    /// The sandbox that it has to itself, where it is not the session's.
+    pub apart: Option<SandboxId>,
 }

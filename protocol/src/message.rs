@@ -358,6 +358,8 @@ pub enum Stage {
     Starting,
     /// It passed the start gate.
     Ready,
+    /// It passed the start gate, and waits for the one command that it is for.
+    Clean,
     /// It has ended or is being taken down.
     Ended,
 }

@@ -43,7 +43,7 @@ pub use load::{Loaded, MAX_RULES};
 pub use origin::{Origin, origin};
 pub use paths::{WORKSPACE, is_plain};
 pub use problem::{Code, Problem, SourceFile};
-pub use profile::{Profile, ProfileLimits, Resource, WorkspaceMount};
+pub use profile::{Commands, Profile, ProfileLimits, Resource, WorkspaceMount};
 pub use query::{Approval, Query, Subject};
 pub use read::MAX_FILE;
 pub use rule::Policy;

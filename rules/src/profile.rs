@@ -97,6 +97,18 @@ impl Word for WorkspaceMount {
     }
 }
 
+/// Where commands run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commands {
+    /// All of a session's in its one sandbox.
+    Together,
+    /// Each in a sandbox of its own, which nothing has run in before and nothing runs in after it.
+    Apart {
+        /// How many such sandboxes wait for the next command.
+        pool: u32,
+    },
+}
+
 /// A sandbox profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -114,6 +126,8 @@ pub struct Profile {
     pub environment: Vec<(String, String)>,
     /// How the workspace is visible.
     pub workspace: WorkspaceMount,
+    /// Where commands run.
+    pub commands: Commands,
 }
 
 impl Profile {
@@ -154,8 +168,11 @@ fn read_file(reader: &mut Reader<'_>, seen: &mut BTreeMap<String, ()>) -> Vec<Pr
     profiles
 }
 
+const KEYS: [&str; 9] =
+    ["name", "isolation", "limits", "require", "env", "environment", "mounts", "commands", "pool"];
+
 fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile> {
-    reader.known_keys(table, &["name", "isolation", "limits", "require", "env", "environment", "mounts"]);
+    reader.known_keys(table, &KEYS);
     let name = reader.required(table, "name").and_then(|value| short_name(reader, value));
     let isolation = reader
         .required(table, "isolation")
@@ -167,6 +184,7 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
     let env = table.get("env").map_or(Some(vec![]), |value| env(reader, value));
     let environment = table.get("environment").map_or(Some(vec![]), |value| environment(reader, value));
     let workspace = mounts(reader, table);
+    let commands = commands(reader, table);
     let (env, environment) = (env?, environment?);
     if let Some((both, _)) = environment.iter().find(|(name, _)| env.contains(name)) {
         let place = table.get("env").map_or(table.place(), Value::place);
@@ -181,6 +199,7 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
         env,
         environment,
         workspace: workspace?,
+        commands: commands?,
     })
 }
 
@@ -281,6 +300,50 @@ fn environment(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<Vec<(Str
     all.then_some(fixed)
 }
 
+/// How many clean sandboxes wait where a profile does not say.
+const POOL: u32 = 2;
+
+/// The most clean sandboxes that may wait in one session.
+const MOST_POOL: i64 = 8;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CommandsWord {
+    Together,
+    Apart,
+}
+
+impl Word for CommandsWord {
+    fn all() -> impl Iterator<Item = Self> {
+        [Self::Together, Self::Apart].into_iter()
+    }
+    fn word(self) -> &'static str {
+        match self {
+            Self::Together => "together",
+            Self::Apart => "apart",
+        }
+    }
+}
+
+fn commands(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Commands> {
+    let word = match table.get("commands") {
+        Some(value) => reader.word(value, Code::UnknownWord, "place for commands")?,
+        None => CommandsWord::Together,
+    };
+    match (word, table.get("pool")) {
+        (CommandsWord::Apart, None) => Some(Commands::Apart { pool: POOL }),
+        (CommandsWord::Apart, Some(value)) => {
+            reader.number(value, 0..MOST_POOL + 1).map(|pool| Commands::Apart { pool })
+        }
+        (CommandsWord::Together, None) => Some(Commands::Together),
+        (CommandsWord::Together, Some(value)) => {
+            let hint = Some("with commands = \"apart\" each has one of its own".to_owned());
+            let message = "commands run together, in one sandbox, so none waits for them".to_owned();
+            reader.problem(value.place(), Code::OutOfRange, message, hint);
+            None
+        }
+    }
+}
+
 fn mounts(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<WorkspaceMount> {
     let Some(value) = table.get("mounts") else { return Some(WorkspaceMount::Layer) };
     let mounts = reader.table(value)?;
@@ -308,6 +371,7 @@ mod tests {
         let profile = parse(HEAD).unwrap().remove(0);
         assert_eq!(profile.limits, ProfileLimits::default());
         assert_eq!(profile.workspace, WorkspaceMount::Layer);
+        assert_eq!(profile.commands, Commands::Together);
         assert!(profile.env.is_empty() && profile.environment.is_empty() && profile.require.is_empty());
     }
 
@@ -315,7 +379,7 @@ mod tests {
     fn everything_is_read() {
         let text = format!(
             "{HEAD}require = [\"memory\", \"pids\"]\nenv = [\"LANG\"]\nenvironment = {{ PATH = \"/usr/bin:/usr/sbin\" }}\n\
-             mounts = {{ workspace = \"none\" }}\n[profile.limits]\nmemory = \"2GiB\"\npids = 7\ncpu = 50\nseconds = 9\n\
+             mounts = {{ workspace = \"none\" }}\ncommands = \"apart\"\npool = 0\n[profile.limits]\nmemory = \"2GiB\"\npids = 7\ncpu = 50\nseconds = 9\n\
              output = \"1KiB\"\nfiles = 8\ntmp = 4096\nlayer = \"3MiB\"\n"
         );
         let profile = parse(&text).unwrap().remove(0);
@@ -333,6 +397,19 @@ mod tests {
         assert_eq!(profile.require, [Resource::Memory, Resource::Pids]);
         assert_eq!(profile.environment, [("PATH".to_owned(), "/usr/bin:/usr/sbin".to_owned())]);
         assert_eq!(profile.workspace, WorkspaceMount::None);
+        assert_eq!(profile.commands, Commands::Apart { pool: 0 });
+    }
+
+    #[test]
+    fn a_pool_is_for_commands_that_run_apart() {
+        let commands = |text: &str| parse(&format!("{HEAD}{text}")).map(|profiles| profiles[0].commands);
+        assert_eq!(commands("commands = \"apart\""), Ok(Commands::Apart { pool: 2 }));
+        assert_eq!(commands("commands = \"apart\"\npool = 8"), Ok(Commands::Apart { pool: 8 }));
+        assert_eq!(commands("commands = \"together\""), Ok(Commands::Together));
+        for bad in ["pool = 1", "commands = \"together\"\npool = 0", "commands = \"apart\"\npool = 9"] {
+            assert_eq!(codes(&format!("{HEAD}{bad}")), [Code::OutOfRange], "{bad}");
+        }
+        assert_eq!(codes(&format!("{HEAD}commands = \"alone\"")), [Code::UnknownWord]);
     }
 
     #[test]

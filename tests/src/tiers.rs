@@ -18,7 +18,7 @@ role = "approver"
 [[rule]]
 name = "seeing and ending one's own"
 allow = ["sandbox"]
-verb = ["list", "kill"]
+verb = ["list", "kill", "stop", "start"]
 role = ["approver", "admin"]
 [[rule]]
 name = "the log"
@@ -44,6 +44,12 @@ pub fn profile(tier: Tier) -> String {
     let named = shipped.replace("isolation = \"gvisor\"", &format!("isolation = \"{}\"", tier.name()));
     assert_eq!(tier == Tier::Gvisor, named == shipped);
     named
+}
+
+/// The shipped profile with every command in a sandbox of its own, of which some wait.
+pub fn apart(tier: Tier, pool: u32) -> String {
+    let keys = format!("commands = \"apart\"\npool = {pool}\n[profile.limits]");
+    profile(tier).replace("[profile.limits]", &keys)
 }
 
 /// A world whose default profile is of that tier, with rules that name it.

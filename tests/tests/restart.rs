@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use closedpaw_protocol::message::{Reply, Request, SandboxState};
+use closedpaw_protocol::message::{Reply, Request};
 use closedpaw_protocol::stream::Exit;
 use closedpaw_protocol::{ErrorCode, Label};
 use closedpaw_tests::echo::{self, Echo};
@@ -19,13 +19,6 @@ use std::sync::{Mutex, mpsc};
 
 fn managed() -> World {
     World::builder().second_key().managed().build()
-}
-
-fn sandboxes(world: &World) -> Vec<SandboxState> {
-    match world.raw().request(&world.person.key(), &Request::Sandboxes, &[]) {
-        Ok(Reply::Sandboxes(sandboxes)) => sandboxes,
-        other => panic!("no list: {other:?}"),
-    }
 }
 
 fn resume(raw: &mut Raw, key: &ed25519_dalek::SigningKey, session: &Session) -> Result<Reply, ErrorCode> {
@@ -65,11 +58,11 @@ fn only_its_own_person_is_the_console_again() {
     let mut world = managed();
     let mut session = Session::open(&world.person);
     session.act(&session.opened.exec(&["true"]), None).unwrap().running().finish();
-    let before = sandboxes(&world);
+    let before = world.sandboxes();
     assert_ne!(before[0].label, Label::default());
     world.kill9();
     world.start();
-    assert_eq!(sandboxes(&world), before);
+    assert_eq!(world.sandboxes(), before);
 
     let (mut console, mut stranger) = (world.raw(), world.other.raw());
     assert_eq!(resume(&mut stranger, &world.other.key(), &session), Err(ErrorCode::UnknownSession));
@@ -84,7 +77,7 @@ fn only_its_own_person_is_the_console_again() {
     let (out, _, exit) = agent.act(&session.key, &action, None, None).unwrap().running().finish();
     assert_eq!((out.as_slice(), exit), (b"on\n".as_slice(), Exit::Status(0)));
     drop(console);
-    until("it ends with its console", || sandboxes(&world).is_empty().then_some(()));
+    until("it ends with its console", || world.sandboxes().is_empty().then_some(()));
     world.verify_audit();
 }
 
@@ -97,8 +90,8 @@ fn a_session_whose_console_stays_away_ends() {
     world.kill9();
     drop(session);
     world.start();
-    assert_eq!(sandboxes(&world).len(), 1);
-    until("it ends", || sandboxes(&world).is_empty().then_some(()));
+    assert_eq!(world.sandboxes().len(), 1);
+    until("it ends", || world.sandboxes().is_empty().then_some(()));
     until("its processes end", || world.sandbox_process().is_none().then_some(()));
     assert_eq!(world.records().of("closed").last().unwrap()["reason"], json!("its time is over"));
     world.verify_audit();
@@ -114,7 +107,7 @@ fn half_a_sandbox_is_let_go() {
         world.kill9();
         world.manager().stored().retain(|name, _| !name.ends_with(part));
         world.start();
-        assert!(sandboxes(&world).is_empty(), "without its {part}");
+        assert!(world.sandboxes().is_empty(), "without its {part}");
         drop(session);
         until("what is left of it is let go", || world.manager().stored().is_empty().then_some(()));
         until("its processes end", || world.sandbox_process().is_none().then_some(()));
@@ -272,7 +265,7 @@ fn what_was_stopped_stays_stopped() {
     world.kill9();
     stop.wait().unwrap();
     world.start();
-    assert!(world.status().halted && sandboxes(&world).is_empty());
+    assert!(world.status().halted && world.sandboxes().is_empty());
     assert_ne!(echo.ended().code(), Some(0));
     until("its processes end", || world.sandbox_process().is_none().then_some(()));
     assert_eq!(world.ctl(&["run", "-q", "--", "true"]).code, Some(75));
@@ -294,7 +287,7 @@ fn what_is_over_or_fits_no_more_does_not_come_back() {
     assert_eq!(session.console.request(&world.person.key(), &close, &[]), Ok(Reply::Done));
     world.kill9();
     world.start();
-    assert!(sandboxes(&world).is_empty());
+    assert!(world.sandboxes().is_empty());
     until("it is let go", || world.manager().stored().is_empty().then_some(()));
 
     let session = Session::open(&world.person);
@@ -304,7 +297,7 @@ fn what_is_over_or_fits_no_more_does_not_come_back() {
     let text = std::fs::read_to_string(&profile).unwrap();
     std::fs::write(&profile, text.replace("\"default\"", "\"another\"")).unwrap();
     world.start();
-    assert!(sandboxes(&world).is_empty());
+    assert!(world.sandboxes().is_empty());
     until("it is let go", || world.manager().stored().is_empty().then_some(()));
     until("its processes end", || world.sandbox_process().is_none().then_some(()));
     std::fs::write(&profile, text).unwrap();

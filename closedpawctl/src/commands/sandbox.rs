@@ -102,6 +102,7 @@ fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Starting => "starting",
         Stage::Ready => "ready",
+        Stage::Clean => "clean",
         Stage::Ended => "ended",
     }
 }

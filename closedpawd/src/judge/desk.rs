@@ -9,12 +9,13 @@ use super::connection::Connection;
 use super::pipeline::Answer as Answered;
 use super::questions::{Settled, Yes};
 use super::received::Statement;
+use super::sandboxes::Sandbox;
 use super::sessions::Session;
 use super::staged::Applying;
 use super::state::State;
 use crate::launcher::{LIMITS, Pin, available_limits};
 use closedpaw_ledger::record::{Answer as Said, Answered as AnsweredRecord, Fate};
-use closedpaw_protocol::message::{Answer, Event, Head, Reply, Request, SandboxState, Status};
+use closedpaw_protocol::message::{Answer, Event, Head, Reply, Request, SandboxState, Stage, Status};
 use closedpaw_protocol::{ErrorCode, Refusal, SessionId};
 use std::rc::Rc;
 
@@ -131,7 +132,7 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Optio
     match approved.authorised.deed {
         Deed::List => {
             let sessions = state.sessions.borrow().of_user(approved.authorised.speaker.uid);
-            let sandboxes = sessions.iter().map(|session| sandbox(session)).collect();
+            let sandboxes = sessions.iter().flat_map(|session| sandboxes(session)).collect();
             Ok(((Reply::Sandboxes(sandboxes), None), None))
         }
         Deed::Log => {
@@ -149,18 +150,31 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Optio
     }
 }
 
-fn sandbox(session: &Session) -> SandboxState {
+/// A session's own, and those of single commands.
+fn sandboxes(session: &Session) -> Vec<SandboxState> {
+    let apart = session.pool.iter().flat_map(|pool| pool.all());
+    let apart = apart.map(|(apart, clean)| {
+        let stage = match apart.stage() {
+            Stage::Ready if clean => Stage::Clean,
+            stage => stage,
+        };
+        SandboxState { stage, ..sandbox(session, &apart) }
+    });
+    [sandbox(session, &session.sandbox)].into_iter().chain(apart).collect()
+}
+
+fn sandbox(session: &Session, sandbox: &Sandbox) -> SandboxState {
     SandboxState {
-        id: session.sandbox.id,
+        id: sandbox.id,
         session: session.id,
-        isolation: session.sandbox.isolation,
+        isolation: sandbox.isolation,
         profile: session.profile.clone(),
-        stage: session.sandbox.stage(),
+        stage: sandbox.stage(),
         workspace: session.workspace.clone().unwrap_or_default(),
-        running: u32::try_from(session.sandbox.running()).unwrap_or(u32::MAX),
+        running: u32::try_from(sandbox.running()).unwrap_or(u32::MAX),
         label: session.label.borrow().join(&session.sources()),
-        since: session.sandbox.since,
-        found: session.sandbox.found.get(),
+        since: sandbox.since,
+        found: sandbox.found.get(),
     }
 }
 

@@ -7,12 +7,12 @@ use super::authorised::{Authorised, Deed, room_for_session};
 use super::clock;
 use super::pipeline::Answer;
 use super::policy::InForce;
+use super::pool;
 use super::recorded::Recorded;
-use super::sandboxes::{Ended, Plan, Sandbox};
+use super::sandboxes::{Ended, Plan, Sandbox, Workspace};
 use super::sessions::Session;
 use super::staged::{Applying, Layer};
 use super::state::State;
-use crate::verbs::Limits;
 use closedpaw_ledger::record::{Entry, Opened, Outcome, Stop};
 use closedpaw_protocol::kept::KeptWork;
 use closedpaw_protocol::message::{Event, Opening, Reply};
@@ -20,6 +20,7 @@ use closedpaw_protocol::relay::{Grant, Record};
 use closedpaw_protocol::sign::Verifier;
 use closedpaw_protocol::stream::Exit;
 use closedpaw_protocol::{Effect, ErrorCode, Label, Refusal, SandboxId, SessionId};
+use closedpaw_rules::Commands;
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -35,8 +36,8 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
     match deed {
         Deed::Open(opening) => open(opening, &speaker, descriptors, &policy, state).await,
         Deed::Work(session) => {
-            let kept = KeptWork { intent: written.seq, since: clock::milliseconds() };
-            let work = Work { session, kept };
+            let kept = KeptWork { intent: written.seq, since: clock::milliseconds(), apart: None };
+            let work = Work { sandbox: Rc::clone(&session.sandbox), session, kept };
             let within = Bounds::of(limits, &work.session, &policy)?;
             let make = |number| Grant {
                 work: number,
@@ -80,12 +81,14 @@ impl Bounds {
 
 pub(super) struct Work {
     pub(super) session: Rc<Session>,
+    /// Where it runs: the session's own, or one that it has to itself.
+    pub(super) sandbox: Rc<Sandbox>,
     pub(super) kept: KeptWork,
 }
 
 impl Work {
     async fn carry_out(
-        self,
+        mut self,
         effect: &Effect,
         (rule, label): (String, Label),
         make: impl FnOnce(u64) -> Grant,
@@ -102,9 +105,9 @@ impl Work {
         // The label rises with the grant: from here on the session has read what the action can reach.
         self.raise(&label, state);
         let number = self.session.sandbox.number();
-        let granted = match self.expected(number) {
-            Ok(()) => self.session.sandbox.grant(make(number), descriptors).await,
-            Err(code) => Err(code.into()),
+        let granted = match self.placed(effect, state).and_then(|()| Ok(self.expected(number)?)) {
+            Ok(()) => self.sandbox.grant(make(number), descriptors).await,
+            Err(refusal) => Err(refusal),
         };
         match granted {
             Ok(ended) => {
@@ -120,6 +123,15 @@ impl Work {
         }
     }
 
+    /// A command may have a sandbox to itself.
+    fn placed(&mut self, effect: &Effect, state: &Rc<State>) -> Result<(), Refusal> {
+        if matches!(effect, Effect::Exec { .. }) && self.session.pool.is_some() {
+            self.sandbox = self.session.place(state)?;
+            self.kept.apart = Some(self.sandbox.id);
+        }
+        Ok(())
+    }
+
     /// A judge that comes after this one knows of the work before the relay does.
     fn expected(&self, number: u64) -> Result<(), ErrorCode> {
         let mut works = self.session.works.borrow_mut();
@@ -132,6 +144,9 @@ impl Work {
     }
 
     fn forget(&self, number: u64) {
+        if let (Some(pool), Some(apart)) = (&self.session.pool, self.kept.apart) {
+            pool.spent(apart);
+        }
         self.session.works.borrow_mut().remove(&number);
         // It is less than was kept before, and fits.
         let _ = self.session.remember();
@@ -197,21 +212,14 @@ async fn open(
     room_for_session(speaker.uid, state)?;
     let profile = policy.profiles.get(&opening.profile).ok_or(ErrorCode::UnknownProfile)?;
     let verifier = Verifier::new(&opening.agent).map_err(|_| ErrorCode::Malformed)?;
-    let limits = &profile.limits;
+    let workspace = descriptors.into_iter().next();
     let plan = Plan {
         uid: speaker.uid,
         gid: speaker.gid,
         isolation: opening.isolation,
-        limits: Limits {
-            memory: limits.memory,
-            pids: limits.pids,
-            // Policy counts in hundredths of a processor.
-            cpu: limits.cpu.saturating_mul(10),
-            tmp: limits.tmp,
-            files: limits.files,
-        },
-        layer: limits.layer,
-        workspace: descriptors.into_iter().next(),
+        limits: pool::limits(profile),
+        workspace: workspace
+            .map_or(Workspace::None, |folder| Workspace::Folder(folder, profile.limits.layer)),
     };
     let sandbox = Sandbox::start(&state.launcher, plan).await?;
     // Everything may have been stopped meanwhile, and this was not among it.
@@ -223,6 +231,7 @@ async fn open(
     let session = Rc::new(Session {
         id: SessionId(super::random()?),
         uid: speaker.uid,
+        gid: speaker.gid,
         agent: opening.agent,
         verifier,
         workspace: opening.workspace,
@@ -231,6 +240,7 @@ async fn open(
         isolation: opening.isolation,
         expires: opening.expires,
         sandbox,
+        pool: matches!(profile.commands, Commands::Apart { .. }).then(Rc::default),
         console: Cell::new(Some(speaker.connection)),
         waits: 0,
         ended: Cell::default(),
@@ -249,6 +259,7 @@ async fn open(
         expires_ms: session.expires * 1000,
     };
     state.sessions.borrow_mut().insert(Rc::clone(&session));
+    session.fill(state);
     state.audit.note(Opened::KIND, opened.fields());
     let here = crate::launcher::available_limits();
     let missing =
@@ -286,7 +297,11 @@ fn apply(
 fn kill(id: SandboxId, speaker: &Speaker, state: &State) -> Result<Answer, Refusal> {
     let session = state.sessions.borrow().by_sandbox(id).filter(|session| session.uid == speaker.uid);
     let session = session.ok_or(ErrorCode::UnknownSandbox)?;
-    state.close(session.id, "killed by its person");
+    match session.pool.as_ref().and_then(|pool| pool.get(id)) {
+        // With it ends the command that has it to itself, and nothing else.
+        Some(sandbox) => sandbox.kill(),
+        None => state.close(session.id, "killed by its person"),
+    }
     Ok((Reply::Done, None))
 }
 
@@ -297,11 +312,7 @@ async fn stop(all: bool, speaker: &Speaker, state: &State) -> Result<Answer, Ref
     let sessions: Vec<_> = state.sessions.borrow().all().filter(concerned).cloned().collect();
     sessions.iter().for_each(|session| state.close(session.id, "everything was stopped"));
     note(all, "everything", sessions.len() as u64, speaker, state);
-    let gone = async {
-        for session in &sessions {
-            session.sandbox.gone().await;
-        }
-    };
+    let gone = state.ended((!all).then_some(speaker.uid));
     if tokio::time::timeout(STOPPED, gone).await.is_err() {
         return Err(Refusal::because(
             ErrorCode::Busy,

@@ -22,7 +22,7 @@ const READY: u64 = MEMORY - 2;
 const OVER: u64 = MEMORY - 1;
 
 /// What a digest begins with. Another form of what is kept has another one, so that no judge takes one for the other.
-const FORM: &[u8] = b"closedpaw 2026-11 kept session v2";
+const FORM: &[u8] = b"closedpaw 2026-11 kept session v3";
 
 /// A piece of memory with a state in it.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ mod launcher;
 mod memory;
 pub mod pipeline;
 pub(crate) mod policy;
+mod pool;
 mod questions;
 mod received;
 pub mod recorded;
@@ -43,6 +44,7 @@ use headfile::HeadFile;
 use keys::Keys;
 use launcher::Launcher;
 use policy::InForce;
+use pool::Pressure;
 use restart::Left;
 use state::{State, Tiers};
 use std::fs;
@@ -81,12 +83,14 @@ struct Prepared {
     boot: String,
     left: Vec<Left>,
     tiers: Tiers,
+    pressure: Pressure,
 }
 
 fn prepare(paths: &Paths) -> io::Result<Prepared> {
     let [launcher, listener, pulse, key] = [take_over(3)?, take_over(4)?, take_over(5)?, take_over(6)?];
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let tiers = [Tier::Process, Tier::Kata].map(|tier| (tier, crate::launcher::found(tier, paths)));
+    let pressure = Pressure::find();
     // Closed to everybody else, whatever is made.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     confine::confine(paths).map_err(io::Error::other)?;
@@ -97,7 +101,7 @@ fn prepare(paths: &Paths) -> io::Result<Prepared> {
     })?;
     policy.warnings.iter().for_each(|warning| tracing::warn!("policy: {warning}"));
     let left = restart::left(&launcher)?;
-    Ok(Prepared { key, policy, launcher, listener, pulse, boot, left, tiers: tiers.into() })
+    Ok(Prepared { key, policy, launcher, listener, pulse, boot, left, tiers: tiers.into(), pressure })
 }
 
 fn daemon_key(file: OwnedFd) -> io::Result<SigningKey> {
@@ -112,7 +116,7 @@ fn daemon_key(file: OwnedFd) -> io::Result<SigningKey> {
 fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let Prepared { key, policy, launcher, listener, pulse, boot, left, tiers } = prepared;
+        let Prepared { key, policy, launcher, listener, pulse, boot, left, tiers, pressure } = prepared;
         let (audit, opened) = Audit::open(&paths.audit(), key.clone())?;
         let launcher = Launcher::new(launcher)?;
         let (keys, problems) = Keys::load(&paths.etc().join("keys.d"));
@@ -128,7 +132,7 @@ fn serve(paths: &Paths, prepared: Prepared) -> io::Result<()> {
             policy.policy.len(),
             policy.revision.short(),
         );
-        let state = State::new(paths.clone(), key, policy, keys, audit, launcher, tiers);
+        let state = State::new(paths.clone(), key, policy, keys, audit, launcher, (tiers, pressure));
         restart::take_back(&state, left, &opened);
         let listener = StdListener::from(listener);
         listener.set_nonblocking(true)?;
@@ -223,6 +227,7 @@ fn pass_of_time(state: &Rc<State>) {
     let ending = state.sessions.borrow().ending(None, now);
     ending.into_iter().for_each(|session| state.close(session, "its time is over"));
     state.discard_old();
+    state.sessions.borrow().all().for_each(|session| session.thin(state));
     state.flush_refusals();
 }
 

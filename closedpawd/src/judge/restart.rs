@@ -16,10 +16,11 @@ use closedpaw_protocol::kept::Kept;
 use closedpaw_protocol::sign::Verifier;
 use closedpaw_protocol::{ErrorCode, SandboxId, codec};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use tokio::sync::oneshot;
 
 /// How long a session waits for its console after a restart, in seconds.
 const CONSOLE: u64 = 30;
@@ -54,14 +55,19 @@ pub(super) fn left(launcher: &OwnedFd) -> io::Result<Vec<Left>> {
 pub(super) fn take_back(state: &Rc<State>, left: Vec<Left>, log: &Opened) {
     let torn = log.torn;
     let mut recovered = Recovered { torn_bytes: torn, ..Recovered::default() };
+    // Of a sandbox that one command has to itself the session remembers whose it is.
+    let no_session = |left: &Left| left.control.is_some() && left.memory.read().is_none();
+    let (apart, left): (Vec<_>, Vec<_>) = left.into_iter().partition(no_session);
+    let mut apart: BTreeMap<_, _> = apart.into_iter().map(|left| (left.id, left)).collect();
     for left in left {
         let Left { id, control, memory, merged } = left;
         let Some(control) = control else {
             end(state, id, merged.is_some_and(|merged| state.stage_left(id, memory, merged)), false);
             continue;
         };
-        match resume(state, (id, control, Rc::clone(&memory), merged.clone()), &log.ended) {
-            Ok(()) => recovered.taken_back += 1,
+        let before = apart.len() as u64;
+        match resume(state, (id, control, Rc::clone(&memory), merged.clone()), &mut apart, &log.ended) {
+            Ok(()) => recovered.taken_back += 1 + before - apart.len() as u64,
             Err(code) => {
                 tracing::error!("judge: sandbox {} cannot be taken back: {code:?}", id.short());
                 recovered.reaped += 1;
@@ -71,6 +77,13 @@ pub(super) fn take_back(state: &Rc<State>, left: Vec<Left>, log: &Opened) {
                 end(state, id, merged.is_some_and(|merged| state.stage_left(id, memory, merged)), true);
             }
         }
+    }
+    for left in apart.into_values() {
+        recovered.reaped += 1;
+        if let Err(error) = left.memory.end() {
+            tracing::error!("judge: sandbox {}: {error}", left.id.short());
+        }
+        end(state, left.id, false, true);
     }
     if recovered.taken_back + recovered.reaped + torn > 0 {
         state.audit.note(Recovered::KIND, recovered.fields());
@@ -113,6 +126,7 @@ type Parts = (SandboxId, OwnedFd, Rc<Memory>, Option<Rc<OwnedFd>>);
 fn resume(
     state: &Rc<State>,
     (id, control, memory, merged): Parts,
+    apart: &mut BTreeMap<SandboxId, Left>,
     ended: &BTreeSet<u64>,
 ) -> Result<(), ErrorCode> {
     let kept = memory.read().ok_or(ErrorCode::UnknownSession)?;
@@ -138,6 +152,7 @@ fn resume(
     let session = Rc::new(Session {
         id: kept.session,
         uid: kept.uid,
+        gid: kept.gid,
         agent: kept.agent,
         verifier,
         workspace: kept.workspace,
@@ -146,6 +161,7 @@ fn resume(
         isolation: kept.isolation,
         expires: kept.expires,
         sandbox,
+        pool: kept.apart.then(Rc::default),
         console: Cell::new(None),
         waits: clock::seconds() + CONSOLE,
         ended: Cell::default(),
@@ -156,9 +172,33 @@ fn resume(
     });
     state.sessions.borrow_mut().insert(Rc::clone(&session));
     for (number, kept) in kept.works {
-        let ended = session.sandbox.expect(number);
-        let work = Work { session: Rc::clone(&session), kept };
+        let sandbox = match kept.apart {
+            None => Some(Rc::clone(&session.sandbox)),
+            Some(id) => apart.remove(&id).and_then(|left| take_back_apart(state, &session, left)),
+        };
+        // One that did not come back has ended, nobody knows how.
+        let ended = sandbox.as_ref().map_or_else(|| oneshot::channel().1, |sandbox| sandbox.expect(number));
+        let sandbox = sandbox.unwrap_or_else(|| Rc::clone(&session.sandbox));
+        let work = Work { session: Rc::clone(&session), sandbox, kept };
         tokio::task::spawn_local(work.wait(number, ended, Rc::clone(state)));
     }
+    session.fill(state);
     Ok(())
+}
+
+/// A sandbox that one command of this session has to itself.
+fn take_back_apart(state: &State, session: &Session, left: Left) -> Option<Rc<Sandbox>> {
+    let again = Again {
+        id: left.id,
+        control: left.control?,
+        memory: left.memory,
+        merged: None,
+        isolation: session.isolation,
+        since: clock::seconds(),
+        blank: None,
+        next: 0,
+    };
+    let sandbox = Sandbox::take_back(&state.launcher, again).ok()?;
+    session.pool.as_ref()?.take_back(Rc::clone(&sandbox));
+    Some(sandbox)
 }

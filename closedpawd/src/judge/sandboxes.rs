@@ -43,10 +43,10 @@ pub(super) struct Sandbox {
     relay: OnceCell<Packets>,
     /// What outlives the judge, from the relay's start on, and what is to be written to it until then.
     memory: OnceCell<Rc<Memory>>,
-    unwritten: RefCell<Vec<u8>>,
+    unwritten: RefCell<Option<Vec<u8>>>,
     works: RefCell<BTreeMap<u64, oneshot::Sender<Option<Ended>>>>,
     next: Cell<u64>,
-    /// Whether its layer may go when it has gone.
+    /// Whether its layer may go when it has gone, and what is remembered of it. From the beginning where it has none of its own.
     unwanted: Cell<bool>,
 }
 
@@ -68,29 +68,44 @@ pub(super) struct Plan {
     pub(super) gid: u32,
     pub(super) isolation: Tier,
     pub(super) limits: Limits,
-    pub(super) layer: u64,
-    pub(super) workspace: Option<OwnedFd>,
+    pub(super) workspace: Workspace,
+}
+
+/// What lies at `/workspace`.
+pub(super) enum Workspace {
+    /// Nothing.
+    None,
+    /// A layer of so many bytes over the folder that the person opened.
+    Folder(OwnedFd, u64),
+    /// The layer of another sandbox of theirs.
+    Of(SandboxId),
 }
 
 impl Sandbox {
     /// Mounts the layer, which can be refused, and starts the rest in the background.
     pub(super) async fn start(launcher: &Rc<Launcher>, plan: Plan) -> Result<Rc<Self>, Refusal> {
         let id = SandboxId(super::random()?);
-        let merged = match &plan.workspace {
-            Some(folder) => {
-                let verb = Verb::Mount { uid: plan.uid, bytes: plan.layer };
-                let answer = launcher.order(id, verb, &[folder.as_fd()]).await;
-                match answer {
-                    Ok(descriptors) => descriptors.into_iter().next(),
-                    Err(code) => {
-                        // Nothing may be there to remove.
-                        let _ = launcher.order(id, Verb::Remove, &[]).await;
-                        return Err(code.into());
-                    }
-                }
-            }
-            None => None,
+        let Workspace::Folder(folder, bytes) = &plan.workspace else {
+            return Ok(Self::begun(id, launcher, plan, None));
         };
+        let verb = Verb::Mount { uid: plan.uid, bytes: *bytes };
+        match launcher.order(id, verb, &[folder.as_fd()]).await {
+            Ok(descriptors) => Ok(Self::begun(id, launcher, plan, descriptors.into_iter().next())),
+            Err(code) => {
+                // Nothing may be there to remove.
+                let _ = launcher.order(id, Verb::Remove, &[]).await;
+                Err(code.into())
+            }
+        }
+    }
+
+    /// Starts one that has no layer of its own, in the background.
+    pub(super) fn begin(launcher: &Rc<Launcher>, plan: Plan) -> Result<Rc<Self>, Refusal> {
+        Ok(Self::begun(SandboxId(super::random()?), launcher, plan, None))
+    }
+
+    fn begun(id: SandboxId, launcher: &Rc<Launcher>, plan: Plan, merged: Option<OwnedFd>) -> Rc<Self> {
+        let own_layer = merged.is_some();
         let sandbox = Rc::new(Self {
             id,
             isolation: plan.isolation,
@@ -105,10 +120,10 @@ impl Sandbox {
             unwritten: RefCell::default(),
             works: RefCell::default(),
             next: Cell::new(0),
-            unwanted: Cell::default(),
+            unwanted: Cell::new(!own_layer),
         });
         tokio::task::spawn_local(Rc::clone(&sandbox).live(Rc::clone(launcher), plan));
-        Ok(sandbox)
+        sandbox
     }
 
     /// One that an earlier judge has left, with the work that was running in it.
@@ -122,6 +137,7 @@ impl Sandbox {
             isolation,
             since,
             found: Cell::new(found),
+            unwanted: Cell::new(merged.is_none()),
             merged,
             blank,
             phase: watch::Sender::new(phase),
@@ -131,7 +147,6 @@ impl Sandbox {
             unwritten: RefCell::default(),
             works: RefCell::default(),
             next: Cell::new(next),
-            unwanted: Cell::default(),
         });
         tokio::task::spawn_local(Rc::clone(&sandbox).live_on(Rc::clone(launcher)));
         Ok(sandbox)
@@ -143,7 +158,7 @@ impl Sandbox {
     /// `busy` if it does not fit: then a later judge would know less than this one, and nothing may be granted.
     pub(super) fn remember(&self, state: Vec<u8>) -> Result<(), ErrorCode> {
         let Some(memory) = self.memory.get() else {
-            self.unwritten.replace(state);
+            self.unwritten.replace(Some(state));
             return Ok(());
         };
         memory.write(&state).map_err(|error| {
@@ -154,8 +169,13 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, isolation, .. } = plan;
-        let start = Verb::Start { uid, gid, limits, workspace: workspace.is_some(), tier: isolation };
+        let Plan { uid, gid, limits, workspace, isolation } = plan;
+        let (workspace, of) = match workspace {
+            Workspace::None => (false, None),
+            Workspace::Folder(..) => (true, None),
+            Workspace::Of(sandbox) => (true, Some(sandbox)),
+        };
+        let start = Verb::Start { uid, gid, limits, workspace, tier: isolation, of };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -165,7 +185,7 @@ impl Sandbox {
             let control = Packets::new(control).map_err(|_| ErrorCode::Internal)?;
             let control = self.relay.get_or_init(|| control);
             self.memory.get_or_init(|| Rc::new(Memory::new(memory)));
-            self.remember(self.unwritten.take())?;
+            self.unwritten.take().map_or(Ok(()), |state| self.remember(state))?;
             if matches!(*self.phase.borrow(), Phase::Over(_)) {
                 self.forget();
             }
@@ -216,6 +236,11 @@ impl Sandbox {
         }
     }
 
+    /// Whether nothing of it is left, but for its layer.
+    pub(super) fn is_gone(&self) -> bool {
+        *self.removed.borrow()
+    }
+
     /// Waits until nothing of it is left, but for its layer.
     pub(super) async fn gone(&self) {
         // The sender lives in `self`, so this ends only when it says so.
@@ -228,7 +253,7 @@ impl Sandbox {
             tracing::error!("judge: sandbox {}: {error}", self.id.short());
         }
         self.unwanted.set(true);
-        if *self.removed.borrow() {
+        if self.is_gone() {
             let (launcher, id) = (Rc::clone(launcher), self.id);
             tokio::task::spawn_local(async move { launcher.order(id, Verb::Unmount, &[]).await });
         }
@@ -349,6 +374,14 @@ impl Sandbox {
             }
             living
         });
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Ready
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Over(_))
     }
 
     pub(super) fn stage(&self) -> Stage {

@@ -1,6 +1,7 @@
 //! Sessions: an agent key, a sandbox, a label.
 #![forbid(unsafe_code)]
 
+use super::pool::Pool;
 use super::sandboxes::Sandbox;
 use super::staged::Layer;
 use closedpaw_protocol::codec;
@@ -18,6 +19,7 @@ pub(super) const MOST: usize = 64;
 pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) uid: u32,
+    pub(super) gid: u32,
     pub(super) agent: KeyId,
     pub(super) verifier: Verifier,
     pub(super) workspace: Option<String>,
@@ -26,6 +28,8 @@ pub(super) struct Session {
     pub(super) isolation: Tier,
     pub(super) expires: u64,
     pub(super) sandbox: Rc<Sandbox>,
+    /// Where each command has a sandbox of its own: those.
+    pub(super) pool: Option<Rc<Pool>>,
     /// The console's connection; the session ends with it. After a restart there is none until the console is back.
     pub(super) console: Cell<Option<u64>>,
     /// Until when a session without a console waits for it, in unix seconds.
@@ -55,11 +59,13 @@ impl Session {
         let kept = Kept {
             session: self.id,
             uid: self.uid,
+            gid: self.gid,
             agent: self.agent,
             workspace: self.workspace.clone(),
             trusted: self.trusted,
             profile: self.profile.clone(),
             isolation: self.isolation,
+            apart: self.pool.is_some(),
             expires: self.expires,
             since: self.sandbox.since,
             label: self.label.borrow().clone(),
@@ -69,6 +75,18 @@ impl Session {
             works: self.works.borrow().iter().map(|(number, work)| (*number, work.clone())).collect(),
         };
         self.sandbox.remember(codec::encode(&kept).ok_or(ErrorCode::Busy)?)
+    }
+
+    /// Its own sandbox first, then those of single commands.
+    pub(super) fn sandboxes(&self) -> Vec<Rc<Sandbox>> {
+        let pool = self.pool.iter().flat_map(|pool| pool.all()).map(|(sandbox, _)| sandbox);
+        [Rc::clone(&self.sandbox)].into_iter().chain(pool).collect()
+    }
+
+    /// Ends all of them.
+    pub(super) fn kill(&self) {
+        self.sandbox.kill();
+        self.pool.iter().for_each(|pool| pool.end());
     }
 
     /// Its layer as it is, if it has one.
@@ -118,7 +136,8 @@ impl Sessions {
     }
 
     pub(super) fn by_sandbox(&self, id: SandboxId) -> Option<Rc<Session>> {
-        self.0.values().find(|session| session.sandbox.id == id).cloned()
+        let has = |session: &&Rc<Session>| session.sandboxes().iter().any(|sandbox| sandbox.id == id);
+        self.0.values().find(has).cloned()
     }
 
     pub(super) fn of_user(&self, uid: u32) -> Vec<Rc<Session>> {

@@ -265,11 +265,13 @@ mod tests {
         Kept {
             session: SessionId([1; 16]),
             uid: 1000,
+            gid: 1000,
             agent: KeyId([2; 32]),
             workspace: Some("/home/me/project".into()),
             trusted: false,
             profile: "default".into(),
             isolation: Tier::Gvisor,
+            apart: false,
             expires: NOW + 100,
             since: NOW,
             label: Label::default(),

@@ -7,7 +7,9 @@ use super::halts::Halts;
 use super::keys::Keys;
 use super::launcher::Launcher;
 use super::policy::InForce;
+use super::pool::Pressure;
 use super::questions::Questions;
+use super::sandboxes::Sandbox;
 use super::sessions::Sessions;
 use super::staged::{Applying, Shelf};
 use super::watchers::Watchers;
@@ -30,6 +32,8 @@ pub(super) struct State {
     pub(super) policy_error: RefCell<Option<String>>,
     pub(super) keys: RefCell<Keys>,
     pub(super) sessions: RefCell<Sessions>,
+    /// The sandboxes of sessions that are over, and whose they are, until nothing is left of them.
+    ending: RefCell<Vec<(u32, Rc<Sandbox>)>>,
     /// What sessions that ended have left.
     pub(super) shelf: RefCell<Shelf>,
     /// Grants to carry it over, by the number of their intents.
@@ -40,6 +44,7 @@ pub(super) struct State {
     pub(super) refusals: RefCell<Refusals>,
     pub(super) launcher: Rc<Launcher>,
     pub(super) halts: Halts,
+    pub(super) pressure: Pressure,
     pub(super) connections: RefCell<BTreeMap<u32, usize>>,
     pub(super) last_connection: Cell<u64>,
     /// What the tiers besides gVisor run with here, or what they lack; as it was when the daemon started.
@@ -57,7 +62,7 @@ impl State {
         keys: Keys,
         audit: Audit,
         launcher: Rc<Launcher>,
-        tiers: Tiers,
+        (tiers, pressure): (Tiers, Pressure),
     ) -> Rc<Self> {
         Rc::new(Self {
             key,
@@ -66,6 +71,7 @@ impl State {
             policy_error: RefCell::default(),
             keys: RefCell::new(keys),
             sessions: RefCell::default(),
+            ending: RefCell::default(),
             shelf: RefCell::default(),
             applying: RefCell::default(),
             questions: RefCell::default(),
@@ -74,6 +80,7 @@ impl State {
             refusals: RefCell::new(Refusals::new(Bounds::default())),
             launcher,
             halts: Halts::load(&paths),
+            pressure,
             connections: RefCell::default(),
             last_connection: Cell::new(0),
             tiers,
@@ -106,12 +113,24 @@ impl State {
     pub(super) fn close(&self, id: SessionId, reason: &str) {
         let Some(session) = self.sessions.borrow_mut().remove(id) else { return };
         self.stage(&session);
-        session.sandbox.kill();
+        session.kill();
+        let mut ending = self.ending.borrow_mut();
+        ending.retain(|(_, sandbox)| !sandbox.is_gone());
+        ending.extend(session.sandboxes().into_iter().map(|sandbox| (session.uid, sandbox)));
+        drop(ending);
         let forgotten = self.questions.borrow_mut().forget(Some(id));
         self.tell_undecided(forgotten);
         let closed = Closed { session: id.0, uid: session.uid, reason: reason.to_owned() };
         self.audit.note(Closed::KIND, closed.fields());
         self.watchers.tell(&Event::Closed { session: id }, session.uid, Some(&session));
+    }
+
+    /// Waits until nothing is left of the sandboxes of sessions that are over: a user's, or everybody's.
+    pub(super) async fn ended(&self, of: Option<u32>) {
+        let all = self.ending.borrow().clone();
+        for (_, sandbox) in all.iter().filter(|(uid, _)| of.is_none_or(|of| of == *uid)) {
+            sandbox.gone().await;
+        }
     }
 
     /// Tells everybody concerned that questions lapsed without a yes.

@@ -99,7 +99,8 @@ pub(super) struct Bundle<'a> {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) limits: Limits,
-    pub(super) workspace: bool,
+    /// The workspace as it will see it, if there is one.
+    pub(super) workspace: Option<&'a Path>,
 }
 
 impl Bundle<'_> {
@@ -163,9 +164,8 @@ impl Bundle<'_> {
             mount("/usr", "bind", Path::new("/usr"), &["rbind", "ro", "nosuid", "nodev"])?,
             mount("/tmp", "tmpfs", Path::new("tmpfs"), &["nosuid", "nodev", "mode=1777", &tmp])?,
         ];
-        if self.workspace {
-            let merged = self.sandbox.folder.join("merged");
-            mounts.push(mount("/workspace", "bind", &merged, &["rbind", "rw", "nosuid", "nodev"])?);
+        if let Some(merged) = self.workspace {
+            mounts.push(mount("/workspace", "bind", merged, &["rbind", "rw", "nosuid", "nodev"])?);
         }
         Ok(mounts)
     }

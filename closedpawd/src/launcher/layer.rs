@@ -37,6 +37,11 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    /// Where in a sandbox's folder the workspace is as it sees it.
+    pub(super) fn merged(folder: &Path) -> PathBuf {
+        folder.join("merged")
+    }
+
     /// Mounts `folder/merged`: the workspace as the sandbox will see it. Gives a descriptor of it. `label` is the mount
     /// option that says whose files these are, if any.
     pub(super) fn mount(
@@ -59,7 +64,7 @@ impl Layer {
     }
 
     fn assemble(&self, workspace: &OwnedFd, stat: &FileStat, bytes: u64, label: &str) -> io::Result<OwnedFd> {
-        let (memory, merged) = (self.folder.join("layer"), self.folder.join("merged"));
+        let (memory, merged) = (self.folder.join("layer"), Self::merged(&self.folder));
         fs::create_dir(&memory)?;
         fs::create_dir(&merged)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;

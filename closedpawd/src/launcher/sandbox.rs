@@ -3,14 +3,17 @@
 
 use super::layer::Layer;
 use super::store::{Parts, Store};
-use closedpaw_protocol::{SandboxId, Tier};
+use super::{internal, sys};
+use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 
 /// The first of the uids that are nobody's: two for each sandbox, its root and its relay.
 ///
@@ -26,9 +29,15 @@ pub(super) const MOST: usize = 512;
 pub(super) struct Sandbox {
     pub(super) folder: PathBuf,
     pub(super) slot: u32,
+    /// The slot whose categories it has (SELinux): its own, or that of the sandbox on whose layer it works.
+    pub(super) domain: u32,
     /// What it runs in, from its start on.
     pub(super) tier: Option<Tier>,
     pub(super) layer: Option<Layer>,
+    /// Whose workspace lies below its layer, if it has one.
+    pub(super) person: Option<u32>,
+    /// Whether an earlier launcher has started it: then its mounts are in that one's mount table.
+    taken_back: bool,
     /// The root filesystem that it was started on, which others of its person's use as well.
     pub(super) rootfs: Option<PathBuf>,
     /// The relay's ends of the channel, from the runtime's start to the relay's.
@@ -42,7 +51,7 @@ pub(super) struct Sandbox {
 }
 
 /// Where a later launcher finds the slot and the root filesystem, as links in the sandbox's folder.
-const NOTES: [&str; 2] = ["slot", "root"];
+const NOTES: [&str; 3] = ["slot", "root", "domain"];
 
 /// And the tier, from the start on.
 const TIER: &str = "tier";
@@ -67,8 +76,11 @@ impl Sandbox {
         Self {
             folder,
             slot,
+            domain: slot,
             tier: None,
             layer: None,
+            person: None,
+            taken_back: false,
             rootfs: None,
             channel: None,
             relay: None,
@@ -82,9 +94,11 @@ impl Sandbox {
     /// all of it.
     pub(super) fn take_back(run: &Path, id: SandboxId, parts: &mut Parts) -> Option<Self> {
         let folder = run.join("sandboxes").join(id.to_string());
-        let [slot, rootfs] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
-        let slot = slot.and_then(|slot| slot.to_str()?.parse().ok()).filter(|slot| (*slot as usize) < MOST);
-        let (Some(slot), true) = (slot, parts.whole()) else {
+        let [slot, rootfs, domain] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
+        let number = |link: Option<PathBuf>| {
+            link.and_then(|link| link.to_str()?.parse().ok()).filter(|slot| (*slot as usize) < MOST)
+        };
+        let (Some(slot), Some(domain), true) = (number(slot), number(domain), parts.whole()) else {
             // Nobody waits for what is left of it to end by itself.
             for process in [&parts.process, &parts.relay].into_iter().flatten() {
                 let _ = pidfd_send_signal(process, Signal::KILL);
@@ -94,6 +108,9 @@ impl Sandbox {
         let tier = tier_of(&folder);
         let mut sandbox = Self::in_folder(folder, slot);
         (sandbox.tier, sandbox.rootfs, sandbox.stored) = (Some(tier), rootfs, true);
+        (sandbox.domain, sandbox.taken_back) = (domain, true);
+        // The layer's own folder has the owner of the workspace below it.
+        sandbox.person = parts.merged.as_ref().and_then(|merged| Some(fstat(merged).ok()?.st_uid));
         (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
         Some(sandbox)
     }
@@ -125,7 +142,8 @@ impl Sandbox {
         }
         let mut parts = std::mem::take(&mut self.lent);
         (parts.relay, parts.process) = (Some(relay.try_clone()?), Some(process.try_clone()?));
-        let targets = [PathBuf::from(self.slot.to_string()), self.rootfs.clone().unwrap_or_default()];
+        let number = |slot: u32| PathBuf::from(slot.to_string());
+        let targets = [number(self.slot), self.rootfs.clone().unwrap_or_default(), number(self.domain)];
         for (note, target) in NOTES.into_iter().zip(targets) {
             std::os::unix::fs::symlink(target, self.folder.join(note))?;
         }
@@ -150,6 +168,16 @@ impl Sandbox {
         // Nothing of it may be undone; descriptors close with the process, which ends now.
         std::mem::forget(self);
         Ok(())
+    }
+
+    /// Its layer, for another sandbox of the same person's to work on.
+    pub(super) fn share(&self, uid: u32) -> Result<Shared, ErrorCode> {
+        if self.person != Some(uid) {
+            return Err(ErrorCode::WorkspaceForbidden);
+        }
+        let relay = self.relay.as_ref().filter(|_| self.taken_back);
+        let mounts = relay.map(sys::mounts_of).transpose().map_err(internal)?;
+        Ok(Shared { merged: Layer::merged(&self.folder), domain: self.domain, mounts })
     }
 
     /// Takes note of the relay's process.
@@ -199,6 +227,26 @@ impl Sandbox {
         if let Some(relay) = self.relay.take() {
             let _ = pidfd_send_signal(&relay, Signal::KILL);
             gone(&relay);
+        }
+    }
+}
+
+/// A layer that more than one sandbox works on.
+pub(super) struct Shared {
+    /// Where it is.
+    pub(super) merged: PathBuf,
+    /// The slot whose categories its files have.
+    pub(super) domain: u32,
+    /// The mount table that that is in, where it is not this launcher's: an earlier launcher's, in which the relay of the sandbox
+    /// that it is of still is.
+    mounts: Option<OwnedFd>,
+}
+
+impl Shared {
+    /// Has a command see the mounts among which it is.
+    pub(super) fn seen_by(&mut self, command: &mut Command) {
+        if let Some(table) = self.mounts.take() {
+            sys::in_child(command, move || Ok(setns(&table, CloneFlags::CLONE_NEWNS)?));
         }
     }
 }

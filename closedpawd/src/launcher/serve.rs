@@ -345,7 +345,7 @@ impl Launcher {
                 let sandbox = self.sandbox(id)?;
                 let label = selinux.map_or_else(String::new, |selinux| selinux.mount_option(sandbox.slot));
                 let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes, &label)?;
-                sandbox.layer = Some(layer);
+                (sandbox.layer, sandbox.person) = (Some(layer), Some(uid));
                 sandbox.lent.merged = Some(merged.try_clone().map_err(internal)?);
                 Ok(Done::Now(vec![merged]))
             }
@@ -383,8 +383,9 @@ impl Launcher {
     /// The sandbox of that name, made if it is new.
     fn sandbox(&mut self, id: SandboxId) -> Result<&mut Sandbox, ErrorCode> {
         if !self.sandboxes.contains_key(&id) {
-            let used: Vec<u32> =
-                self.sandboxes.values().chain(self.going.values()).map(|sandbox| sandbox.slot).collect();
+            let all = self.sandboxes.values().chain(self.going.values());
+            // Categories that somebody else still has are not given to anybody new.
+            let used: Vec<u32> = all.flat_map(|sandbox| [sandbox.slot, sandbox.domain]).collect();
             let slot =
                 (0u32..).take(MOST).find(|slot| !used.contains(slot)).ok_or(ErrorCode::TooManySandboxes)?;
             let sandbox = Sandbox::new(&self.paths.run(), id, slot).map_err(internal)?;
@@ -397,17 +398,35 @@ impl Launcher {
     }
 
     fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let Verb::Start { uid, gid, limits, workspace, tier } = verb else {
+        let Verb::Start { uid, gid, limits, workspace, tier, of } = verb else {
             return Err(ErrorCode::Malformed);
         };
-        if uid == 0 || gid == 0 || workspace != self.sandbox(id)?.layer.is_some() {
+        let mut shared = match of {
+            Some(of) => Some(self.known(of)?.share(uid)?),
+            None => None,
+        };
+        let own = self.sandbox(id)?.layer.is_some();
+        if uid == 0 || gid == 0 || own && shared.is_some() || workspace != (own || shared.is_some()) {
             return Err(ErrorCode::WorkspaceForbidden);
         }
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
         let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
         sandbox.runs_in(tier).map_err(internal)?;
-        let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace };
+        let merged = match &shared {
+            Some(shared) => {
+                sandbox.domain = shared.domain;
+                if let Some(selinux) = &self.selinux {
+                    selinux.claim(&sandbox.folder, sandbox.domain).map_err(internal)?;
+                }
+                Some(shared.merged.clone())
+            }
+            None => workspace.then(|| Layer::merged(&sandbox.folder)),
+        };
+        let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace: merged.as_deref() };
         let mut command = self.runtimes.of(tier)?.start(&bundle)?;
+        if let Some(shared) = &mut shared {
+            shared.seen_by(&mut command);
+        }
         sandbox.rootfs = Some(rootfs);
         let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
         let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
@@ -431,7 +450,7 @@ impl Launcher {
         handover::hand_over(&mut command, vec![theirs, to_sandbox, from_sandbox]);
         sys::hear_everything(&mut command);
         if let Some(selinux) = selinux {
-            selinux.relay(&mut command, sandbox.slot);
+            selinux.relay(&mut command, sandbox.domain);
         }
         let relay = command.spawn().map_err(internal)?;
         drop(command);
@@ -458,9 +477,9 @@ impl Launcher {
 
     fn delete(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
         let sandbox = self.going.get(&id).ok_or(ErrorCode::UnknownSandbox)?;
-        let (slot, tier, process) = (sandbox.slot, sandbox.tier, sandbox.process().map_err(internal)?);
+        let (domain, tier, process) = (sandbox.domain, sandbox.tier, sandbox.process().map_err(internal)?);
         let Some(tier) = tier else { return Ok(self.forgotten(id)) };
-        let forget = self.runtimes.of(tier).and_then(|runtime| runtime.forget(&id.to_string(), Some(slot)));
+        let forget = self.runtimes.of(tier).and_then(|runtime| runtime.forget(&id.to_string(), Some(domain)));
         let job = forget.and_then(|forget| match (forget, process) {
             (Some(command), _) => self.spawn(command, id, verb, Step::Delete).map(|()| Done::Later),
             (None, Some(ended)) => {

@@ -1,7 +1,8 @@
-//! The launcher's only `unsafe`: what a child does between fork and exec, and how a thread is scheduled.
+//! The launcher's only `unsafe`: what a child does between fork and exec, how a thread is scheduled, whose mounts are where.
 
 use nix::sys::signal::SigSet;
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -22,6 +23,22 @@ pub(super) fn make_batch(thread: libc::pid_t) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The mount table of a process (`PIDFD_GET_MNT_NAMESPACE`, Linux 6.11), which takes `CAP_SYS_PTRACE`.
+///
+/// # Errors
+/// `ESRCH` if it has ended.
+#[allow(unsafe_code)]
+pub(super) fn mounts_of(process: &OwnedFd) -> io::Result<OwnedFd> {
+    const PIDFD_GET_MNT_NAMESPACE: libc::Ioctl = 0xff03;
+    // SAFETY: the call takes no memory of ours.
+    let table = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_MNT_NAMESPACE, 0) };
+    if table < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel made this descriptor just now, close-on-exec, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(table) })
 }
 
 /// Runs `calls` in the child between fork and exec.

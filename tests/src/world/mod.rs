@@ -23,7 +23,7 @@ pub use processes::{field, running_from, scheduling, tree};
 pub use wait::{LONG, until, within};
 
 use crate::raw::Raw;
-use closedpaw_protocol::message::{Reply, Request, Status};
+use closedpaw_protocol::message::{Reply, Request, SandboxState, Status};
 use processes::Process;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -279,6 +279,17 @@ impl World {
             let left = children.iter().filter(|process| process.lives()).count();
             (left + processes::naming(&self.root).len() == 0).then_some(())
         });
+    }
+
+    /// The person's sandboxes, as the daemon tells them.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn sandboxes(&self) -> Vec<SandboxState> {
+        match self.raw().request(&self.person.key(), &Request::Sandboxes, &[]) {
+            Ok(Reply::Sandboxes(sandboxes)) => sandboxes,
+            other => panic!("no list: {other:?}"),
+        }
     }
 
     /// The daemon's state.

@@ -113,7 +113,7 @@ fn ends_well(mut command: Command) -> io::Result<bool> {
 impl Runtime for Gvisor {
     fn start(&mut self, bundle: &Bundle<'_>) -> Result<Command, ErrorCode> {
         // Create and start in one call, so that a launcher killed meanwhile leaves nothing created that nobody starts.
-        let mut command = self.command(&["run", "--detach"], Some(bundle.sandbox.slot))?;
+        let mut command = self.command(&["run", "--detach"], Some(bundle.sandbox.domain))?;
         bundle.write().map_err(internal)?;
         let folder = &bundle.sandbox.folder;
         command.arg("--bundle").arg(folder).arg("--pid-file").arg(folder.join("pid"));

@@ -45,8 +45,8 @@ impl Runtime for Process {
         command.arg(bundle.rootfs).arg(sandbox.folder.join("pid"));
         let ids = [sandbox.root_uid(), bundle.uid, bundle.gid, limits.files, limits.pids];
         command.args(ids.map(|number| number.to_string())).arg(limits.tmp.to_string());
-        if bundle.workspace {
-            command.arg(sandbox.folder.join("merged"));
+        if let Some(merged) = bundle.workspace {
+            command.arg(merged);
         }
         // The sandbox itself has none; why it could not be made is for the journal.
         command.stderr(Stdio::inherit());
@@ -54,7 +54,7 @@ impl Runtime for Process {
             sys::in_child(&mut command, move || fs::write(&own, "0"));
         }
         if let Some(selinux) = &self.selinux {
-            selinux.process(&mut command, sandbox.slot);
+            selinux.process(&mut command, sandbox.domain);
         }
         Ok(command)
     }
