@@ -1,6 +1,7 @@
 //! The shipped client as a library, speaking for the world's person.
 #![forbid(unsafe_code)]
 
+use closedpaw_protocol::Tier;
 use closedpaw_protocol::message::Reply;
 use closedpaw_protocol::stream::Exit;
 use closedpaw_tests::raw;
@@ -36,9 +37,13 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn open(world: &World) -> Self {
+        Self::open_in(world, Tier::Gvisor).await
+    }
+
+    pub(crate) async fn open_in(world: &World, tier: Tier) -> Self {
         let key = fresh_key().unwrap();
         let mut control = connect(world, world.person.key()).await;
-        let (seat, sandbox) = open(&mut control, world, &key).await;
+        let (seat, sandbox) = open_in(&mut control, world, &key, tier).await;
         let agent = connect(world, key).await;
         Self { control, agent, seat, sandbox }
     }
@@ -63,7 +68,12 @@ impl Session {
 
 /// Opens a session for an agent's key on a connection of the person's.
 pub(crate) async fn open(control: &mut Connection, world: &World, agent: &SigningKey) -> (Seat, String) {
-    let opening = raw::opening(agent, Some(&world.person.workspace));
+    open_in(control, world, agent, Tier::Gvisor).await
+}
+
+async fn open_in(control: &mut Connection, world: &World, agent: &SigningKey, tier: Tier) -> (Seat, String) {
+    let mut opening = raw::opening(agent, Some(&world.person.workspace));
+    opening.isolation = tier;
     assert_eq!(opening.agent, key_id(agent));
     let folder = File::open(&world.person.workspace).unwrap();
     let (reply, _) = control.open(&opening, &[folder.as_fd()]).await.unwrap();

@@ -19,6 +19,7 @@ mod footprint;
 mod many;
 mod output;
 mod peers;
+mod pool;
 mod programs;
 mod pure;
 mod report;
@@ -92,9 +93,10 @@ fn end_daemon_on_panic(world: &World) {
 type Part = fn(&World, &mut Report);
 
 /// In this order: what is sensitive to others' leavings comes first.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("requests", requests::measure),
     ("second command", second::measure),
+    ("pool", pool::measure),
     ("cold start", cold::measure),
     ("steps of a cold start", cold::steps),
     ("the runtime alone", cold::runtime_alone),

@@ -43,7 +43,7 @@ fn links() -> impl Iterator<Item = (&'static str, String)> {
 }
 
 /// bubblewrap with every namespace and the same `/usr`.
-fn bubblewrap() -> Command {
+pub(crate) fn bubblewrap() -> Command {
     let mut command = quiet("bwrap");
     command.args(["--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr"]);
     for (name, target) in links() {
