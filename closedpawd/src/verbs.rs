@@ -21,6 +21,38 @@ pub struct Limits {
     pub files: u32,
 }
 
+/// One of the two places for the saved state of a session's sandbox: one holds what was saved last while the other is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// The first.
+    First,
+    /// The second.
+    Second,
+}
+
+impl Saved {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    /// The number of the signal that has it written; no signal of the system's has it.
+    pub fn signal(self) -> u8 {
+        match self {
+            Self::First => 128,
+            Self::Second => 129,
+        }
+    }
+
+    /// The place that such a signal is for.
+    pub fn of_signal(signal: u8) -> Option<Self> {
+        [Self::First, Self::Second].into_iter().find(|place| place.signal() == signal)
+    }
+}
+
 /// One order to the launcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -38,8 +70,10 @@ pub enum Verb {
         tier: Tier,
         /// The sandbox on whose layer it works, where it has none of its own. None is called zero.
         of: Option<SandboxId>,
+        /// Which of the states that were saved of that sandbox's session it goes on with, if with any.
+        from: Option<Saved>,
     },
-    /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT.
+    /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT, or one of [`Saved`]: to save its state.
     Signal {
         /// Which.
         signal: u8,
@@ -101,7 +135,7 @@ impl Verb {
         put(&[self.number()]);
         put(&sandbox.0);
         match self {
-            Self::Start { uid, gid, limits, workspace, tier, of } => {
+            Self::Start { uid, gid, limits, workspace, tier, of, from } => {
                 put(&uid.to_be_bytes());
                 put(&gid.to_be_bytes());
                 put(&limits.memory.to_be_bytes());
@@ -111,6 +145,7 @@ impl Verb {
                 put(&limits.files.to_be_bytes());
                 put(&[u8::from(workspace), tier_number(tier)]);
                 put(&of.map_or(NOBODY, |of| of.0));
+                put(&[from.map_or(0, Saved::signal)]);
             }
             Self::Signal { signal } => put(&[signal]),
             Self::Mount { uid, bytes } => {
@@ -150,6 +185,10 @@ impl Verb {
                     [_] => return Err(BadVerb),
                 },
                 of: Some(fields.take()?).filter(|of| *of != NOBODY).map(SandboxId),
+                from: match fields.take()? {
+                    [0] => None,
+                    [signal] => Some(Saved::of_signal(signal).ok_or(BadVerb)?),
+                },
             },
             2 => Self::Signal { signal: u8::from_be_bytes(fields.take()?) },
             3 => Self::Remove,
@@ -279,9 +318,33 @@ mod tests {
         let id = SandboxId([9; 16]);
         let limits = Limits { memory: 1 << 30, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024 };
         for verb in [
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace: true, tier: Tier::Gvisor, of: Some(id) },
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Process, of: None },
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace: false, tier: Tier::Kata, of: None },
+            Verb::Start {
+                uid: 1000,
+                gid: 1001,
+                limits,
+                workspace: true,
+                tier: Tier::Gvisor,
+                of: Some(id),
+                from: Some(Saved::Second),
+            },
+            Verb::Start {
+                uid: 1000,
+                gid: 1001,
+                limits,
+                workspace: false,
+                tier: Tier::Process,
+                of: None,
+                from: None,
+            },
+            Verb::Start {
+                uid: 1000,
+                gid: 1001,
+                limits,
+                workspace: false,
+                tier: Tier::Kata,
+                of: None,
+                from: None,
+            },
             Verb::Signal { signal: 9 },
             Verb::Remove,
             Verb::Mount { uid: 1000, bytes: u64::MAX },

@@ -63,6 +63,8 @@ pub enum SandboxVerb {
     Stop,
     /// Let work begin again.
     Start,
+    /// Go back to what was saved.
+    Restore,
 }
 
 impl SandboxVerb {
@@ -74,6 +76,7 @@ impl SandboxVerb {
             Self::Checkpoint => "checkpoint",
             Self::Stop => "stop",
             Self::Start => "start",
+            Self::Restore => "restore",
         }
     }
 }

@@ -36,6 +36,10 @@ pub struct Kept {
     pub next: u64,
     /// How many files its layer held before anything was done in it, as its filesystem counts.
     pub blank: Option<u64>,
+    /// Which of its two places holds the state that was saved last, if any was.
+    pub saved: Option<u8>,
+    /// The sandbox with that state, where it has taken the place of the session's own.
+    pub restored: Option<SandboxId>,
     /// When it ended, in unix seconds, if it is over and its layer is kept.
     pub ended: Option<u64>,
     /// What runs, by its number.

@@ -161,6 +161,16 @@ pub enum Request {
         /// Paths that were not, because they are not what was shown.
         refused: u32,
     },
+    /// Save the state of a sandbox in which nothing is being run for anybody: memory and processes, not files.
+    Checkpoint {
+        /// Which: a session's.
+        sandbox: SandboxId,
+    },
+    /// Put what was saved last in the place of what runs now, on the workspace as it is.
+    Restore {
+        /// Which: the same session's.
+        sandbox: SandboxId,
+    },
 }
 
 /// Whatever the daemon sends after its welcome.
@@ -358,10 +368,12 @@ pub enum Stage {
     Starting,
     /// It passed the start gate.
     Ready,
-    /// It passed the start gate, and waits for the one command that it is for.
-    Clean,
     /// It has ended or is being taken down.
     Ended,
+    /// It passed the start gate, and waits for the one command that it is for.
+    Clean,
+    /// Its processes are stopped: another one has taken its place.
+    Stopped,
 }
 
 /// One sandbox as `sandbox list` shows it.

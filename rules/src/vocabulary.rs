@@ -239,7 +239,7 @@ impl Word for Tier {
 
 impl Word for SandboxVerb {
     fn all() -> impl Iterator<Item = Self> {
-        [Self::List, Self::Kill, Self::Checkpoint, Self::Stop, Self::Start].into_iter()
+        [Self::List, Self::Kill, Self::Checkpoint, Self::Restore, Self::Stop, Self::Start].into_iter()
     }
     fn word(self) -> &'static str {
         self.name()

@@ -22,6 +22,20 @@ pub enum Word {
         /// Its id, or the beginning of one.
         id: String,
     },
+    /// Save what runs in one, between two commands: memory and processes, not files.
+    #[command(
+        after_help = "It stays in memory, counts as the sandbox's own, and goes with the session; what was saved before is gone.\n\nExample:\n  closedpawctl sandbox checkpoint 3f2a…"
+    )]
+    Checkpoint {
+        /// Its id, or the beginning of one.
+        id: String,
+    },
+    /// Go back to what was saved, in the place of what runs now; files stay as they are.
+    #[command(after_help = "Example:\n  closedpawctl sandbox restore 3f2a…")]
+    Restore {
+        /// The id of one of the session's, or the beginning of it.
+        id: String,
+    },
     /// End one, and its session.
     #[command(after_help = "Example:\n  closedpawctl sandbox kill 3f2a…")]
     Kill {
@@ -40,6 +54,16 @@ pub async fn run(word: Word, daemon: &Daemon, as_json: bool) -> Result<(), Failu
     match word {
         Word::List => list(&sandboxes, as_json),
         Word::Inspect { id } => inspect(one(&sandboxes, &id)?, as_json),
+        Word::Checkpoint { id } => {
+            let sandbox = one(&sandboxes, &id)?.id;
+            connection.request(&Request::Checkpoint { sandbox }, &[]).await?;
+            line(&format!("saved: closedpawctl sandbox restore {} goes back to it", sandbox.short()));
+        }
+        Word::Restore { id } => {
+            let sandbox = one(&sandboxes, &id)?.id;
+            connection.request(&Request::Restore { sandbox }, &[]).await?;
+            line("restored: what was saved runs in the place of what ran until now");
+        }
         Word::Kill { id } => {
             let sandbox = one(&sandboxes, &id)?;
             connection.request(&Request::Kill { sandbox: sandbox.id }, &[]).await?;
@@ -103,6 +127,7 @@ fn stage(stage: Stage) -> &'static str {
         Stage::Starting => "starting",
         Stage::Ready => "ready",
         Stage::Clean => "clean",
+        Stage::Stopped => "stopped",
         Stage::Ended => "ended",
     }
 }

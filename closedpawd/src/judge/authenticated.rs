@@ -122,6 +122,8 @@ fn may_say(role: Role, statement: &Statement) -> bool {
             | Request::Staged { .. }
             | Request::Discard { .. }
             | Request::Applied { .. }
+            | Request::Checkpoint { .. }
+            | Request::Restore { .. }
             | Request::Halt { .. },
         ) => person,
         Statement::Opening(_) | Statement::Request(Request::Apply { .. }) => role == Role::Approver,
@@ -139,6 +141,8 @@ impl Authenticated {
                 | Request::Log
                 | Request::Consistency { .. }
                 | Request::Apply { .. }
+                | Request::Checkpoint { .. }
+                | Request::Restore { .. }
                 | Request::Halt { .. },
             )
             | Statement::Opening(_) => Matter::Action,

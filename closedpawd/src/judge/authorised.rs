@@ -10,7 +10,8 @@ use super::staged::Layer;
 use super::state::State;
 use closedpaw_protocol::message::{Event, Opening, Request};
 use closedpaw_protocol::{
-    Action, ApprovalId, Digest, Effect, ErrorCode, Label, Refusal, SandboxVerb, SessionId, Tier, action,
+    Action, ApprovalId, Digest, Effect, ErrorCode, Label, Refusal, SandboxId, SandboxVerb, SessionId, Tier,
+    action,
 };
 use closedpaw_rules::{Decision, Grounded, Query, Subject, Verdict, WorkspaceMount};
 use std::os::fd::OwnedFd;
@@ -25,6 +26,8 @@ pub(super) enum Deed {
     Work(Rc<Session>),
     Apply(Rc<Layer>),
     Kill(closedpaw_protocol::SandboxId),
+    Checkpoint(Rc<Session>),
+    Restore(Rc<Session>),
     List,
     Log,
     Consistency(u64),
@@ -56,9 +59,14 @@ impl Authenticated {
             Deed::Work(session) => session.label.borrow().join(&session.sources()),
             Deed::Apply(layer) => layer.label.clone(),
             Deed::Open(opening) => opening.label.clone(),
-            Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt { .. } => {
-                Label::default()
-            }
+            // What is saved stays in the session, and what it has read with it.
+            Deed::Kill(_)
+            | Deed::Checkpoint(_)
+            | Deed::Restore(_)
+            | Deed::List
+            | Deed::Log
+            | Deed::Consistency(_)
+            | Deed::Halt { .. } => Label::default(),
         };
         let decision = decide(&policy, &speaker, &action, &label, &[]);
         if let Verdict::Deny { .. } = decision.verdict {
@@ -140,11 +148,16 @@ fn deed(
             Ok((Deed::Apply(layer), action, None))
         }
         Request::Kill { sandbox: id } => {
-            let session = state.sessions.borrow().by_sandbox(id).ok_or(ErrorCode::UnknownSandbox)?;
-            if session.uid != speaker.uid {
-                return Err(ErrorCode::UnknownSandbox.into());
-            }
+            own(speaker, id, state)?;
             Ok((Deed::Kill(id), sandbox(SandboxVerb::Kill, Some(id)), None))
+        }
+        Request::Checkpoint { sandbox: id } => {
+            let deed = Deed::Checkpoint(own(speaker, id, state)?);
+            Ok((deed, sandbox(SandboxVerb::Checkpoint, Some(id)), None))
+        }
+        Request::Restore { sandbox: id } => {
+            let deed = Deed::Restore(own(speaker, id, state)?);
+            Ok((deed, sandbox(SandboxVerb::Restore, Some(id)), None))
         }
         Request::Sandboxes => Ok((Deed::List, sandbox(SandboxVerb::List, None), None)),
         Request::Log => Ok((Deed::Log, of_person(Effect::Log), None)),
@@ -170,6 +183,12 @@ fn deed(
     }
 }
 
+/// The session of a sandbox of the speaker's.
+fn own(speaker: &Speaker, id: SandboxId, state: &State) -> Result<Rc<Session>, ErrorCode> {
+    let session = state.sessions.borrow().by_sandbox(id).filter(|session| session.uid == speaker.uid);
+    session.ok_or(ErrorCode::UnknownSandbox)
+}
+
 /// What has to be right before policy is asked at all.
 fn check(
     speaker: &Speaker,
@@ -182,8 +201,9 @@ fn check(
     match deed {
         Deed::Work(session) => check_work(session, action, descriptors, policy, state),
         Deed::Apply(layer) => check_apply(layer, action, policy, state),
-        Deed::Open(_) if state.halts.hold(speaker.uid) => Err(ErrorCode::Halted.into()),
+        Deed::Open(_) | Deed::Restore(_) if state.halts.hold(speaker.uid) => Err(ErrorCode::Halted.into()),
         Deed::Open(opening) => check_opening(opening, speaker.uid, descriptors, policy, state),
+        Deed::Checkpoint(session) | Deed::Restore(session) => session.can_be_saved(),
         Deed::Kill(_) | Deed::List | Deed::Log | Deed::Consistency(_) | Deed::Halt { .. } => Ok(()),
     }
 }

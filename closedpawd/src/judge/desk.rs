@@ -76,6 +76,8 @@ pub(super) async fn own(
         | Request::Log
         | Request::Consistency { .. }
         | Request::Apply { .. }
+        | Request::Checkpoint { .. }
+        | Request::Restore { .. }
         | Request::Halt { .. } => return Err(ErrorCode::Internal.into()),
     };
     Ok((reply, None))
@@ -144,14 +146,24 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Optio
             let (head, proof) = state.audit.consistency(size);
             Ok(((Reply::Consistency(proof.unwrap_or_default()), None), Some(head)))
         }
-        Deed::Open(_) | Deed::Work(_) | Deed::Apply(_) | Deed::Kill(_) | Deed::Halt { .. } => {
-            Err(ErrorCode::Internal.into())
-        }
+        Deed::Open(_)
+        | Deed::Work(_)
+        | Deed::Apply(_)
+        | Deed::Kill(_)
+        | Deed::Checkpoint(_)
+        | Deed::Restore(_)
+        | Deed::Halt { .. } => Err(ErrorCode::Internal.into()),
     }
 }
 
 /// A session's own, and those of single commands.
 fn sandboxes(session: &Session) -> Vec<SandboxState> {
+    let restored = session.restored.borrow().clone();
+    let own = match &restored {
+        Some(_) => SandboxState { stage: Stage::Stopped, ..sandbox(session, &session.sandbox) },
+        None => sandbox(session, &session.sandbox),
+    };
+    let restored = restored.map(|restored| sandbox(session, &restored));
     let apart = session.pool.iter().flat_map(|pool| pool.all());
     let apart = apart.map(|(apart, clean)| {
         let stage = match apart.stage() {
@@ -160,7 +172,7 @@ fn sandboxes(session: &Session) -> Vec<SandboxState> {
         };
         SandboxState { stage, ..sandbox(session, &apart) }
     });
-    [sandbox(session, &session.sandbox)].into_iter().chain(apart).collect()
+    [own].into_iter().chain(restored).chain(apart).collect()
 }
 
 fn sandbox(session: &Session, sandbox: &Sandbox) -> SandboxState {

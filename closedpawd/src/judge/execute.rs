@@ -37,7 +37,7 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
         Deed::Open(opening) => open(opening, &speaker, descriptors, &policy, state).await,
         Deed::Work(session) => {
             let kept = KeptWork { intent: written.seq, since: clock::milliseconds(), apart: None };
-            let work = Work { sandbox: Rc::clone(&session.sandbox), session, kept };
+            let work = Work { sandbox: session.current(), session, kept };
             let within = Bounds::of(limits, &work.session, &policy)?;
             let make = |number| Grant {
                 work: number,
@@ -49,6 +49,8 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
         }
         Deed::Apply(layer) => apply(&layer, &speaker, written.seq, rule, state),
         Deed::Kill(sandbox) => kill(sandbox, &speaker, state),
+        Deed::Checkpoint(session) => session.checkpoint(state).await.map(|()| (Reply::Done, None)),
+        Deed::Restore(session) => session.restore(state).await.map(|()| (Reply::Done, None)),
         Deed::Halt { on: true, all } => stop(all, &speaker, state).await,
         Deed::Halt { on: false, all } => start(all, &speaker, state),
         // These change nothing, so they are never recorded and do not come here.
@@ -135,7 +137,7 @@ impl Work {
     /// A judge that comes after this one knows of the work before the relay does.
     fn expected(&self, number: u64) -> Result<(), ErrorCode> {
         let mut works = self.session.works.borrow_mut();
-        if works.len() >= MOST_WORK {
+        if works.len() >= MOST_WORK || self.session.saving.get() {
             return Err(ErrorCode::Busy);
         }
         works.insert(number, self.kept.clone());
@@ -220,6 +222,7 @@ async fn open(
         limits: pool::limits(profile),
         workspace: workspace
             .map_or(Workspace::None, |folder| Workspace::Folder(folder, profile.limits.layer)),
+        from: None,
     };
     let sandbox = Sandbox::start(&state.launcher, plan).await?;
     // Everything may have been stopped meanwhile, and this was not among it.
@@ -240,6 +243,9 @@ async fn open(
         isolation: opening.isolation,
         expires: opening.expires,
         sandbox,
+        restored: RefCell::default(),
+        saved: Cell::default(),
+        saving: Cell::default(),
         pool: matches!(profile.commands, Commands::Apart { .. }).then(Rc::default),
         console: Cell::new(Some(speaker.connection)),
         waits: 0,

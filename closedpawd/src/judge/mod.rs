@@ -25,6 +25,7 @@ pub mod recorded;
 mod reload;
 mod restart;
 mod sandboxes;
+mod saved;
 mod sessions;
 mod staged;
 mod state;

@@ -107,7 +107,7 @@ impl Pool {
 impl Session {
     /// Where a command runs: in the session's own sandbox, or in a clean one that it does not share.
     pub(super) fn place(self: &Rc<Self>, state: &Rc<State>) -> Result<Rc<Sandbox>, Refusal> {
-        let Some(pool) = &self.pool else { return Ok(Rc::clone(&self.sandbox)) };
+        let Some(pool) = &self.pool else { return Ok(self.current()) };
         if pool.busy() >= MOST {
             let detail = format!("{MOST} commands are running, each in a sandbox of its own");
             return Err(Refusal::because(ErrorCode::Busy, detail));
@@ -161,7 +161,8 @@ impl Session {
             None => Workspace::None,
         };
         let (uid, gid, isolation) = (self.uid, self.gid, self.isolation);
-        Sandbox::begin(&state.launcher, Plan { uid, gid, isolation, limits: limits(&profile), workspace })
+        let limits = limits(&profile);
+        Sandbox::begin(&state.launcher, Plan { uid, gid, isolation, limits, workspace, from: None })
     }
 }
 

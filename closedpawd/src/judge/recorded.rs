@@ -32,6 +32,8 @@ impl Approved {
             Deed::Open(_)
             | Deed::Apply(_)
             | Deed::Kill(_)
+            | Deed::Checkpoint(_)
+            | Deed::Restore(_)
             | Deed::List
             | Deed::Log
             | Deed::Consistency(_)

@@ -9,12 +9,12 @@ use super::memory::Memory;
 use super::sandboxes::{Again, Sandbox};
 use super::sessions::Session;
 use super::state::State;
-use crate::verbs::{self, ANSWER, Verb};
+use crate::verbs::{self, ANSWER, Saved, Verb};
 use closedpaw_descriptors::frames;
 use closedpaw_ledger::record::{Entry, Recovered};
 use closedpaw_protocol::kept::Kept;
 use closedpaw_protocol::sign::Verifier;
-use closedpaw_protocol::{ErrorCode, SandboxId, codec};
+use closedpaw_protocol::{ErrorCode, SandboxId, Tier, codec};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -148,7 +148,14 @@ fn resume(
         blank: kept.blank,
         next: kept.next,
     };
-    let sandbox = Sandbox::take_back(&state.launcher, again)?;
+    // What has taken the place of the session's own must be there, or nothing of it goes on.
+    let restored = match kept.restored {
+        Some(id) => Some(apart.remove(&id).ok_or(ErrorCode::SandboxGone)?),
+        None => None,
+    };
+    let restored = restored.map(|left| beside(state, kept.isolation, left)).transpose()?;
+    let sandbox = Sandbox::take_back(&state.launcher, again)
+        .inspect_err(|_| restored.iter().for_each(|restored| restored.kill()))?;
     let session = Rc::new(Session {
         id: kept.session,
         uid: kept.uid,
@@ -161,6 +168,9 @@ fn resume(
         isolation: kept.isolation,
         expires: kept.expires,
         sandbox,
+        restored: RefCell::new(restored),
+        saved: Cell::new(kept.saved.and_then(Saved::of_signal)),
+        saving: Cell::default(),
         pool: kept.apart.then(Rc::default),
         console: Cell::new(None),
         waits: clock::seconds() + CONSOLE,
@@ -173,7 +183,7 @@ fn resume(
     state.sessions.borrow_mut().insert(Rc::clone(&session));
     for (number, kept) in kept.works {
         let sandbox = match kept.apart {
-            None => Some(Rc::clone(&session.sandbox)),
+            None => Some(session.current()),
             Some(id) => apart.remove(&id).and_then(|left| take_back_apart(state, &session, left)),
         };
         // One that did not come back has ended, nobody knows how.
@@ -188,17 +198,22 @@ fn resume(
 
 /// A sandbox that one command of this session has to itself.
 fn take_back_apart(state: &State, session: &Session, left: Left) -> Option<Rc<Sandbox>> {
+    let sandbox = beside(state, session.isolation, left).ok()?;
+    session.pool.as_ref()?.take_back(Rc::clone(&sandbox));
+    Some(sandbox)
+}
+
+/// A sandbox without a layer of its own.
+fn beside(state: &State, isolation: Tier, left: Left) -> Result<Rc<Sandbox>, ErrorCode> {
     let again = Again {
         id: left.id,
-        control: left.control?,
+        control: left.control.ok_or(ErrorCode::SandboxGone)?,
         memory: left.memory,
         merged: None,
-        isolation: session.isolation,
+        isolation,
         since: clock::seconds(),
         blank: None,
         next: 0,
     };
-    let sandbox = Sandbox::take_back(&state.launcher, again).ok()?;
-    session.pool.as_ref()?.take_back(Rc::clone(&sandbox));
-    Some(sandbox)
+    Sandbox::take_back(&state.launcher, again)
 }

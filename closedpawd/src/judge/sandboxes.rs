@@ -5,7 +5,7 @@ use super::clock;
 use super::launcher::Launcher;
 use super::memory::Memory;
 use super::staged;
-use crate::verbs::{Limits, Verb};
+use crate::verbs::{Limits, Saved, Verb};
 use closedpaw_descriptors::Packets;
 use closedpaw_protocol::message::Stage;
 use closedpaw_protocol::relay::{Gate, Grant, RECORD, Record};
@@ -69,6 +69,8 @@ pub(super) struct Plan {
     pub(super) isolation: Tier,
     pub(super) limits: Limits,
     pub(super) workspace: Workspace,
+    /// What it goes on with, if it is no new one: of this sandbox what is saved there.
+    pub(super) from: Option<(SandboxId, Saved)>,
 }
 
 /// What lies at `/workspace`.
@@ -169,13 +171,15 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, isolation } = plan;
+        let Plan { uid, gid, limits, workspace, isolation, from } = plan;
         let (workspace, of) = match workspace {
             Workspace::None => (false, None),
             Workspace::Folder(..) => (true, None),
             Workspace::Of(sandbox) => (true, Some(sandbox)),
         };
-        let start = Verb::Start { uid, gid, limits, workspace, tier: isolation, of };
+        let of = of.or(from.map(|(of, _)| of));
+        let from = from.map(|(_, saved)| saved);
+        let start = Verb::Start { uid, gid, limits, workspace, tier: isolation, of, from };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -374,6 +378,21 @@ impl Sandbox {
             }
             living
         });
+    }
+
+    /// Has its state saved. It goes on, whatever comes of it.
+    pub(super) async fn save(&self, place: Saved, launcher: &Launcher) -> Result<(), Refusal> {
+        let verb = Verb::Signal { signal: place.signal() };
+        tokio::select! {
+            saved = launcher.order(self.id, verb, &[]) => Ok(saved.map(drop)?),
+            () = self.killed() => Err(ErrorCode::SandboxGone.into()),
+        }
+    }
+
+    /// Stops all that runs in it, for good.
+    pub(super) async fn hold(&self, launcher: &Launcher) -> Result<(), ErrorCode> {
+        let signal = u8::try_from(libc::SIGSTOP).map_err(|_| ErrorCode::Internal)?;
+        launcher.order(self.id, Verb::Signal { signal }, &[]).await.map(drop)
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -4,6 +4,7 @@
 use super::pool::Pool;
 use super::sandboxes::Sandbox;
 use super::staged::Layer;
+use crate::verbs::Saved;
 use closedpaw_protocol::codec;
 use closedpaw_protocol::kept::{Kept, KeptWork};
 use closedpaw_protocol::sign::Verifier;
@@ -28,6 +29,12 @@ pub(super) struct Session {
     pub(super) isolation: Tier,
     pub(super) expires: u64,
     pub(super) sandbox: Rc<Sandbox>,
+    /// The one that has taken its place, with the state that was saved.
+    pub(super) restored: RefCell<Option<Rc<Sandbox>>>,
+    /// Where that is, if any was saved.
+    pub(super) saved: Cell<Option<Saved>>,
+    /// Whether it is just being saved or restored; then no work begins.
+    pub(super) saving: Cell<bool>,
     /// Where each command has a sandbox of its own: those.
     pub(super) pool: Option<Rc<Pool>>,
     /// The console's connection; the session ends with it. After a restart there is none until the console is back.
@@ -71,21 +78,30 @@ impl Session {
             label: self.label.borrow().clone(),
             next: self.sandbox.next(),
             blank: self.sandbox.blank,
+            saved: self.saved.get().map(Saved::signal),
+            restored: self.restored.borrow().as_ref().map(|restored| restored.id),
             ended: self.ended.get(),
             works: self.works.borrow().iter().map(|(number, work)| (*number, work.clone())).collect(),
         };
         self.sandbox.remember(codec::encode(&kept).ok_or(ErrorCode::Busy)?)
     }
 
-    /// Its own sandbox first, then those of single commands.
+    /// Its own sandbox first, then what has taken its place, then those of single commands.
     pub(super) fn sandboxes(&self) -> Vec<Rc<Sandbox>> {
         let pool = self.pool.iter().flat_map(|pool| pool.all()).map(|(sandbox, _)| sandbox);
-        [Rc::clone(&self.sandbox)].into_iter().chain(pool).collect()
+        let restored = self.restored.borrow().clone();
+        [Rc::clone(&self.sandbox)].into_iter().chain(restored).chain(pool).collect()
+    }
+
+    /// The one that work runs in.
+    pub(super) fn current(&self) -> Rc<Sandbox> {
+        self.restored.borrow().as_ref().map_or_else(|| Rc::clone(&self.sandbox), Rc::clone)
     }
 
     /// Ends all of them.
     pub(super) fn kill(&self) {
         self.sandbox.kill();
+        self.restored.borrow().iter().for_each(|restored| restored.kill());
         self.pool.iter().for_each(|pool| pool.end());
     }
 

@@ -277,6 +277,8 @@ mod tests {
             label: Label::default(),
             next: 1,
             blank: None,
+            saved: None,
+            restored: None,
             ended: Some(NOW),
             works: vec![],
         }

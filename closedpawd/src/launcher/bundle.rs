@@ -101,6 +101,8 @@ pub(super) struct Bundle<'a> {
     pub(super) limits: Limits,
     /// The workspace as it will see it, if there is one.
     pub(super) workspace: Option<&'a Path>,
+    /// The folder with the state that it goes on with, if it is no new one.
+    pub(super) from: Option<&'a Path>,
 }
 
 impl Bundle<'_> {

@@ -14,6 +14,7 @@ mod pin;
 mod privileges;
 mod runtimes;
 mod sandbox;
+mod saved;
 mod schedule;
 mod selinux;
 mod serve;

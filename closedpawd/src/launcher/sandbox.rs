@@ -3,7 +3,7 @@
 
 use super::layer::Layer;
 use super::store::{Parts, Store};
-use super::{internal, sys};
+use super::{internal, saved, sys};
 use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
@@ -36,6 +36,8 @@ pub(super) struct Sandbox {
     pub(super) layer: Option<Layer>,
     /// Whose workspace lies below its layer, if it has one.
     pub(super) person: Option<u32>,
+    /// The sandbox on whose layer it works, where that is another one.
+    pub(super) of: Option<SandboxId>,
     /// Whether an earlier launcher has started it: then its mounts are in that one's mount table.
     taken_back: bool,
     /// The root filesystem that it was started on, which others of its person's use as well.
@@ -51,7 +53,7 @@ pub(super) struct Sandbox {
 }
 
 /// Where a later launcher finds the slot and the root filesystem, as links in the sandbox's folder.
-const NOTES: [&str; 3] = ["slot", "root", "domain"];
+const NOTES: [&str; 4] = ["slot", "root", "domain", "of"];
 
 /// And the tier, from the start on.
 const TIER: &str = "tier";
@@ -80,6 +82,7 @@ impl Sandbox {
             tier: None,
             layer: None,
             person: None,
+            of: None,
             taken_back: false,
             rootfs: None,
             channel: None,
@@ -94,7 +97,7 @@ impl Sandbox {
     /// all of it.
     pub(super) fn take_back(run: &Path, id: SandboxId, parts: &mut Parts) -> Option<Self> {
         let folder = run.join("sandboxes").join(id.to_string());
-        let [slot, rootfs, domain] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
+        let [slot, rootfs, domain, of] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
         let number = |link: Option<PathBuf>| {
             link.and_then(|link| link.to_str()?.parse().ok()).filter(|slot| (*slot as usize) < MOST)
         };
@@ -109,6 +112,7 @@ impl Sandbox {
         let mut sandbox = Self::in_folder(folder, slot);
         (sandbox.tier, sandbox.rootfs, sandbox.stored) = (Some(tier), rootfs, true);
         (sandbox.domain, sandbox.taken_back) = (domain, true);
+        sandbox.of = of.and_then(|of| of.to_str()?.parse().ok());
         // The layer's own folder has the owner of the workspace below it.
         sandbox.person = parts.merged.as_ref().and_then(|merged| Some(fstat(merged).ok()?.st_uid));
         (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
@@ -143,7 +147,9 @@ impl Sandbox {
         let mut parts = std::mem::take(&mut self.lent);
         (parts.relay, parts.process) = (Some(relay.try_clone()?), Some(process.try_clone()?));
         let number = |slot: u32| PathBuf::from(slot.to_string());
-        let targets = [number(self.slot), self.rootfs.clone().unwrap_or_default(), number(self.domain)];
+        // A link leads somewhere: to nobody, if to no other sandbox.
+        let of = PathBuf::from(self.of.map_or_else(|| "nobody".to_owned(), |of| of.to_string()));
+        let targets = [number(self.slot), self.rootfs.clone().unwrap_or_default(), number(self.domain), of];
         for (note, target) in NOTES.into_iter().zip(targets) {
             std::os::unix::fs::symlink(target, self.folder.join(note))?;
         }
@@ -170,14 +176,21 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Its layer, for another sandbox of the same person's to work on.
+    /// What is its own, for another sandbox of the same person's to work on. One without a workspace is nobody's in particular,
+    /// and has nothing to share but what was saved of it.
     pub(super) fn share(&self, uid: u32) -> Result<Shared, ErrorCode> {
-        if self.person != Some(uid) {
+        if self.person.is_some_and(|person| person != uid) || self.of.is_some() {
             return Err(ErrorCode::WorkspaceForbidden);
         }
+        self.shared()
+    }
+
+    /// The same, for whoever is known to be its person's.
+    pub(super) fn shared(&self) -> Result<Shared, ErrorCode> {
         let relay = self.relay.as_ref().filter(|_| self.taken_back);
         let mounts = relay.map(sys::mounts_of).transpose().map_err(internal)?;
-        Ok(Shared { merged: Layer::merged(&self.folder), domain: self.domain, mounts })
+        let merged = self.person.map(|_| Layer::merged(&self.folder));
+        Ok(Shared { folder: self.folder.clone(), merged, domain: self.domain, mounts })
     }
 
     /// Takes note of the relay's process.
@@ -231,10 +244,12 @@ impl Sandbox {
     }
 }
 
-/// A layer that more than one sandbox works on.
+/// What more than one sandbox works on.
 pub(super) struct Shared {
-    /// Where it is.
-    pub(super) merged: PathBuf,
+    /// The folder of the sandbox whose it is.
+    pub(super) folder: PathBuf,
+    /// The workspace as it sees it, if there is one.
+    pub(super) merged: Option<PathBuf>,
     /// The slot whose categories its files have.
     pub(super) domain: u32,
     /// The mount table that that is in, where it is not this launcher's: an earlier launcher's, in which the relay of the sandbox
@@ -261,6 +276,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.kill();
         self.layer = None;
+        saved::let_go(&self.folder);
         if let Err(error) = fs::remove_dir_all(&self.folder) {
             tracing::warn!("{}: {error}", self.folder.display());
         }

@@ -9,10 +9,10 @@ use super::sandbox::{MOST, Sandbox, tier_of};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
-use super::{cgroups, internal, manager, orphans, schedule, sys, tidy};
+use super::{cgroups, internal, manager, orphans, saved, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
-use crate::verbs::{Answer, MEMORY, ORDER, Verb};
+use crate::verbs::{Answer, MEMORY, ORDER, Saved, Verb};
 use closedpaw_descriptors::{frames, handover, packet_pair};
 use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -56,6 +56,7 @@ struct Job {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Run,
+    Save,
     Delete,
 }
 
@@ -362,6 +363,7 @@ impl Launcher {
                 started
             }
             Verb::Relay => self.relay(id).map(Done::Now),
+            Verb::Signal { signal } if Saved::of_signal(signal).is_some() => self.save(id, verb, signal),
             Verb::Signal { signal } => {
                 let signal = match i32::from(signal) {
                     libc::SIGKILL => Signal::KILL,
@@ -398,7 +400,7 @@ impl Launcher {
     }
 
     fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let Verb::Start { uid, gid, limits, workspace, tier, of } = verb else {
+        let Verb::Start { uid, gid, limits, workspace, tier, of, from } = verb else {
             return Err(ErrorCode::Malformed);
         };
         let mut shared = match of {
@@ -406,7 +408,9 @@ impl Launcher {
             None => None,
         };
         let own = self.sandbox(id)?.layer.is_some();
-        if uid == 0 || gid == 0 || own && shared.is_some() || workspace != (own || shared.is_some()) {
+        let others = shared.as_ref().is_some_and(|shared| shared.merged.is_some());
+        let twice = own && shared.is_some() || from.is_some() && shared.is_none();
+        if uid == 0 || gid == 0 || twice || workspace != (own || others) {
             return Err(ErrorCode::WorkspaceForbidden);
         }
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
@@ -414,15 +418,22 @@ impl Launcher {
         sandbox.runs_in(tier).map_err(internal)?;
         let merged = match &shared {
             Some(shared) => {
-                sandbox.domain = shared.domain;
+                (sandbox.domain, sandbox.of) = (shared.domain, of);
                 if let Some(selinux) = &self.selinux {
                     selinux.claim(&sandbox.folder, sandbox.domain).map_err(internal)?;
                 }
-                Some(shared.merged.clone())
+                shared.merged.clone()
             }
-            None => workspace.then(|| Layer::merged(&sandbox.folder)),
+            None => {
+                let label = self.selinux.as_ref().map(|selinux| selinux.mount_option(sandbox.slot));
+                saved::make_room(&sandbox.folder, limits.memory, &label.unwrap_or_default())
+                    .map_err(internal)?;
+                workspace.then(|| Layer::merged(&sandbox.folder))
+            }
         };
-        let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace: merged.as_deref() };
+        let state = shared.as_ref().zip(from).map(|(shared, from)| saved::place(&shared.folder, from));
+        let (workspace, from) = (merged.as_deref(), state.as_deref());
+        let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace, from };
         let mut command = self.runtimes.of(tier)?.start(&bundle)?;
         if let Some(shared) = &mut shared {
             shared.seen_by(&mut command);
@@ -464,6 +475,24 @@ impl Launcher {
         }
         sandbox.store(id, store).map_err(internal)?;
         Ok(vec![ours, memory])
+    }
+
+    /// Has the runtime save a sandbox's state, in the folder of the sandbox on whose layer it works.
+    fn save(&mut self, id: SandboxId, verb: Verb, signal: u8) -> Result<Done, ErrorCode> {
+        let place = Saved::of_signal(signal).ok_or(ErrorCode::Malformed)?;
+        if self.jobs.iter().any(|job| job.sandbox == id) {
+            return Err(ErrorCode::Busy);
+        }
+        let sandbox = self.known(id)?;
+        let (tier, domain) = (sandbox.tier.ok_or(ErrorCode::SandboxGone)?, sandbox.domain);
+        let owner = sandbox.of.unwrap_or(id);
+        let mut shared = self.known(owner)?.shared()?;
+        let folder = saved::place(&shared.folder, place);
+        let mut command = self.runtimes.of(tier)?.save(&id.to_string(), domain, &folder)?;
+        shared.seen_by(&mut command);
+        sys::in_child(&mut command, move || saved::begin(&folder));
+        self.spawn(command, id, verb, Step::Save)?;
+        Ok(Done::Later)
     }
 
     fn remove(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
@@ -521,6 +550,10 @@ impl Launcher {
             Step::Delete => {
                 self.forgotten(sandbox);
                 self.answer(sandbox, verb, Ok(()), &[])
+            }
+            Step::Save => {
+                let result = if status.success() { Ok(()) } else { Err(ErrorCode::SandboxFailed) };
+                self.answer(sandbox, verb, result, &[])
             }
             Step::Run if status.success() => {
                 let watched = self.known(sandbox).and_then(|sandbox| sandbox.watch().map_err(internal));

@@ -6,6 +6,7 @@
 
 use super::sys;
 use closedpaw_protocol::relay::Gate;
+use std::cell::Cell;
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -33,6 +34,29 @@ const PLACES: &[&str] = &[
     "/dev/urandom",
     "/dev/tty",
 ];
+
+/// What the gate found.
+pub(super) struct Findings {
+    start: Gate,
+    asked: Cell<bool>,
+    domain: Option<BorrowedFd<'static>>,
+}
+
+impl Findings {
+    /// Before there was any work.
+    pub(super) fn at_start(domain: Option<BorrowedFd<'static>>) -> Self {
+        Self { start: probe(domain), asked: Cell::default(), domain }
+    }
+
+    /// For a relay that asks. A second one asks in a sandbox that was saved and restored: by then it may run in other
+    /// surroundings, so it looks again, but for the processes, which are its own.
+    pub(super) fn now(&self) -> Gate {
+        if !self.asked.replace(true) {
+            return self.start;
+        }
+        Gate(probe(self.domain).0 & !Gate::ALONE | self.start.0 & Gate::ALONE)
+    }
+}
 
 /// Everything that was found good. With the domain that workloads are put into, where there is one.
 pub(super) fn probe(domain: Option<BorrowedFd<'static>>) -> Gate {

@@ -54,7 +54,7 @@ fn serve(user: User) -> ExitCode {
     if calls::missing(&[libc::SYS_clone3]).is_err() {
         return ExitCode::FAILURE;
     }
-    let findings = gate::probe(user.domain);
+    let findings = Rc::new(gate::Findings::at_start(user.domain));
     let Ok((from, to)) = sys::channel() else { return ExitCode::FAILURE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };
@@ -67,7 +67,7 @@ fn serve(user: User) -> ExitCode {
         let (channel, _opener) = Channel::new(from, to, Mode::Server);
         channel
             .drive(|stream| {
-                tokio::task::spawn_local(work::run(stream, user, findings, Rc::clone(&reaper)));
+                tokio::task::spawn_local(work::run(stream, user, Rc::clone(&findings), Rc::clone(&reaper)));
                 true
             })
             .await;

@@ -2,12 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::User;
+use super::gate::Findings;
 use super::program::{Program, Started};
 use super::reap::Reaper;
 use super::terminal::{Terminal, signal_session};
 use crate::channel::{Stream, read_frame, write_frame};
 use closedpaw_protocol::action::Stdin;
-use closedpaw_protocol::relay::Gate;
 use closedpaw_protocol::stream::{Exit, Kind, WindowSize};
 use closedpaw_protocol::{Action, Effect, codec};
 use nix::sys::signal::{Signal, killpg};
@@ -47,10 +47,10 @@ const CHUNK: usize = 32 * 1024;
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Serves one stream of the channel.
-pub(super) async fn run(mut stream: Stream, user: User, findings: Gate, reaper: Rc<Reaper>) {
+pub(super) async fn run(mut stream: Stream, user: User, findings: Rc<Findings>, reaper: Rc<Reaper>) {
     let Ok(Some((Kind::Order, order))) = read_frame(&mut stream).await else { return };
     if order.is_empty() {
-        drop(write_frame(&mut stream, Kind::Gate, &findings.0.to_be_bytes()).await);
+        drop(write_frame(&mut stream, Kind::Gate, &findings.now().0.to_be_bytes()).await);
         return;
     }
     let Some(program) = codec::decode::<Action>(&order).ok().and_then(|action| program(&action.effect))

@@ -113,11 +113,23 @@ fn ends_well(mut command: Command) -> io::Result<bool> {
 impl Runtime for Gvisor {
     fn start(&mut self, bundle: &Bundle<'_>) -> Result<Command, ErrorCode> {
         // Create and start in one call, so that a launcher killed meanwhile leaves nothing created that nobody starts.
-        let mut command = self.command(&["run", "--detach"], Some(bundle.sandbox.domain))?;
+        let words: &[&str] =
+            if bundle.from.is_some() { &["restore", "--detach"] } else { &["run", "--detach"] };
+        let mut command = self.command(words, Some(bundle.sandbox.domain))?;
+        if let Some(state) = bundle.from {
+            command.arg("--image-path").arg(state);
+        }
         bundle.write().map_err(internal)?;
         let folder = &bundle.sandbox.folder;
         command.arg("--bundle").arg(folder).arg("--pid-file").arg(folder.join("pid"));
         command.arg(folder.file_name().unwrap_or_default());
+        sys::in_child(&mut command, || domain::no_network().map_err(io::Error::other));
+        Ok(command)
+    }
+
+    fn save(&mut self, name: &str, slot: u32, folder: &Path) -> Result<Command, ErrorCode> {
+        let mut command = self.command(&["checkpoint", "--leave-running"], Some(slot))?;
+        command.arg("--image-path").arg(folder).arg(name);
         sys::in_child(&mut command, || domain::no_network().map_err(io::Error::other));
         Ok(command)
     }

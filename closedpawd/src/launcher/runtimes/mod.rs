@@ -23,6 +23,11 @@ pub(super) trait Runtime {
     /// number to `pid` in the sandbox's folder. Standard input and output are the sandbox's channel, to be filled in.
     fn start(&mut self, bundle: &Bundle<'_>) -> Result<Command, ErrorCode>;
 
+    /// What saves the state of a sandbox into a folder, and lets it go on.
+    fn save(&mut self, _name: &str, _slot: u32, _folder: &Path) -> Result<Command, ErrorCode> {
+        Err(ErrorCode::NotAvailable)
+    }
+
     /// What makes it forget a sandbox of this name, whose processes were killed; nothing if it remembers nothing. With a slot
     /// where the sandbox is one of this launcher's.
     fn forget(&mut self, name: &str, slot: Option<u32>) -> Result<Option<Command>, ErrorCode>;

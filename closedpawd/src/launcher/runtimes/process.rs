@@ -40,6 +40,9 @@ impl Runtime for Process {
         if !self.program.is_file() {
             return Err(ErrorCode::TierMissing);
         }
+        if bundle.from.is_some() {
+            return Err(ErrorCode::NotAvailable);
+        }
         let (sandbox, limits) = (bundle.sandbox, bundle.bounded());
         let mut command = super::command(&self.program);
         command.arg(bundle.rootfs).arg(sandbox.folder.join("pid"));
