@@ -1,4 +1,5 @@
 #!/bin/bash
+# time limit: 600
 # Commands that have a sandbox each, under systemd: in their guard's domains, and on a layer that an earlier daemon has mounted.
 # shellcheck disable=SC2154 # what guest/lib.sh sets
 install_closedpaw

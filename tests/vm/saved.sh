@@ -1,4 +1,5 @@
 #!/bin/bash
+# time limit: 600
 # What runs in a sandbox is saved and restored, under systemd and in the guard's domains, also on mounts of an earlier daemon.
 # shellcheck disable=SC2154 # what guest/lib.sh sets
 install_closedpaw

@@ -7,7 +7,6 @@ use super::{internal, saved, sys};
 use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
-use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fs;
 use std::io;
@@ -34,8 +33,10 @@ pub(super) struct Sandbox {
     /// What it runs in, from its start on.
     pub(super) tier: Option<Tier>,
     pub(super) layer: Option<Layer>,
-    /// Whose workspace lies below its layer, if it has one.
+    /// Whose it is, from its layer's mount or its start on.
     pub(super) person: Option<u32>,
+    /// Whether it has a layer of its own.
+    pub(super) layered: bool,
     /// The sandbox on whose layer it works, where that is another one.
     pub(super) of: Option<SandboxId>,
     /// Whether an earlier launcher has started it: then its mounts are in that one's mount table.
@@ -53,7 +54,7 @@ pub(super) struct Sandbox {
 }
 
 /// Where a later launcher finds the slot and the root filesystem, as links in the sandbox's folder.
-const NOTES: [&str; 4] = ["slot", "root", "domain", "of"];
+const NOTES: [&str; 5] = ["slot", "root", "domain", "of", "person"];
 
 /// And the tier, from the start on.
 const TIER: &str = "tier";
@@ -82,6 +83,7 @@ impl Sandbox {
             tier: None,
             layer: None,
             person: None,
+            layered: false,
             of: None,
             taken_back: false,
             rootfs: None,
@@ -97,11 +99,10 @@ impl Sandbox {
     /// all of it.
     pub(super) fn take_back(run: &Path, id: SandboxId, parts: &mut Parts) -> Option<Self> {
         let folder = run.join("sandboxes").join(id.to_string());
-        let [slot, rootfs, domain, of] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
-        let number = |link: Option<PathBuf>| {
-            link.and_then(|link| link.to_str()?.parse().ok()).filter(|slot| (*slot as usize) < MOST)
-        };
-        let (Some(slot), Some(domain), true) = (number(slot), number(domain), parts.whole()) else {
+        let [slot, rootfs, domain, of, person] = NOTES.map(|note| fs::read_link(folder.join(note)).ok());
+        let number = |link: Option<PathBuf>| link.and_then(|link| link.to_str()?.parse::<u32>().ok());
+        let slot_of = |link| number(link).filter(|slot| (*slot as usize) < MOST);
+        let (Some(slot), Some(domain), true) = (slot_of(slot), slot_of(domain), parts.whole()) else {
             // Nobody waits for what is left of it to end by itself.
             for process in [&parts.process, &parts.relay].into_iter().flatten() {
                 let _ = pidfd_send_signal(process, Signal::KILL);
@@ -113,8 +114,7 @@ impl Sandbox {
         (sandbox.tier, sandbox.rootfs, sandbox.stored) = (Some(tier), rootfs, true);
         (sandbox.domain, sandbox.taken_back) = (domain, true);
         sandbox.of = of.and_then(|of| of.to_str()?.parse().ok());
-        // The layer's own folder has the owner of the workspace below it.
-        sandbox.person = parts.merged.as_ref().and_then(|merged| Some(fstat(merged).ok()?.st_uid));
+        (sandbox.person, sandbox.layered) = (number(person), parts.merged.is_some());
         (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
         Some(sandbox)
     }
@@ -146,10 +146,12 @@ impl Sandbox {
         }
         let mut parts = std::mem::take(&mut self.lent);
         (parts.relay, parts.process) = (Some(relay.try_clone()?), Some(process.try_clone()?));
-        let number = |slot: u32| PathBuf::from(slot.to_string());
+        let number = |number: u32| PathBuf::from(number.to_string());
         // A link leads somewhere: to nobody, if to no other sandbox.
         let of = PathBuf::from(self.of.map_or_else(|| "nobody".to_owned(), |of| of.to_string()));
-        let targets = [number(self.slot), self.rootfs.clone().unwrap_or_default(), number(self.domain), of];
+        let rootfs = self.rootfs.clone().unwrap_or_default();
+        let person = number(self.person.unwrap_or(u32::MAX));
+        let targets = [number(self.slot), rootfs, number(self.domain), of, person];
         for (note, target) in NOTES.into_iter().zip(targets) {
             std::os::unix::fs::symlink(target, self.folder.join(note))?;
         }
@@ -176,10 +178,9 @@ impl Sandbox {
         Ok(())
     }
 
-    /// What is its own, for another sandbox of the same person's to work on. One without a workspace is nobody's in particular,
-    /// and has nothing to share but what was saved of it.
+    /// What is its own, for another sandbox of the same person's to work on.
     pub(super) fn share(&self, uid: u32) -> Result<Shared, ErrorCode> {
-        if self.person.is_some_and(|person| person != uid) || self.of.is_some() {
+        if self.person != Some(uid) || self.of.is_some() {
             return Err(ErrorCode::WorkspaceForbidden);
         }
         self.shared()
@@ -189,7 +190,7 @@ impl Sandbox {
     pub(super) fn shared(&self) -> Result<Shared, ErrorCode> {
         let relay = self.relay.as_ref().filter(|_| self.taken_back);
         let mounts = relay.map(sys::mounts_of).transpose().map_err(internal)?;
-        let merged = self.person.map(|_| Layer::merged(&self.folder));
+        let merged = self.layered.then(|| Layer::merged(&self.folder));
         Ok(Shared { folder: self.folder.clone(), merged, domain: self.domain, mounts })
     }
 
@@ -280,5 +281,24 @@ impl Drop for Sandbox {
         if let Err(error) = fs::remove_dir_all(&self.folder) {
             tracing::warn!("{}: {error}", self.folder.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the judge says: no person's sandbox works on another's layer, and none on the layer of one that has none.
+    #[test]
+    fn a_layer_is_shared_with_its_own_person_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sandboxes")).unwrap();
+        let mut sandbox = Sandbox::new(folder.path(), SandboxId([1; 16]), 3).unwrap();
+        (sandbox.person, sandbox.layered) = (Some(1000), true);
+        let shared = sandbox.share(1000).unwrap();
+        assert_eq!((shared.domain, shared.merged), (3, Some(Layer::merged(&sandbox.folder))));
+        assert_eq!(sandbox.share(1001).map(drop), Err(ErrorCode::WorkspaceForbidden));
+        sandbox.of = Some(SandboxId([2; 16]));
+        assert_eq!(sandbox.share(1000).map(drop), Err(ErrorCode::WorkspaceForbidden));
     }
 }

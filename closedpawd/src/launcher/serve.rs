@@ -346,7 +346,8 @@ impl Launcher {
                 let sandbox = self.sandbox(id)?;
                 let label = selinux.map_or_else(String::new, |selinux| selinux.mount_option(sandbox.slot));
                 let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes, &label)?;
-                (sandbox.layer, sandbox.person) = (Some(layer), Some(uid));
+                sandbox.layer = Some(layer);
+                (sandbox.person, sandbox.layered) = (Some(uid), true);
                 sandbox.lent.merged = Some(merged.try_clone().map_err(internal)?);
                 Ok(Done::Now(vec![merged]))
             }
@@ -415,6 +416,9 @@ impl Launcher {
         }
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
         let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
+        if *sandbox.person.get_or_insert(uid) != uid {
+            return Err(ErrorCode::WorkspaceForbidden);
+        }
         sandbox.runs_in(tier).map_err(internal)?;
         let merged = match &shared {
             Some(shared) => {
