@@ -9,8 +9,12 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 
-/// The most streams at a time. One more ends the channel.
-pub const MAX_STREAMS: usize = 64;
+/// The most pieces of work at a time; the judge keeps to it.
+pub const MAX_WORK: usize = 64;
+
+/// The most streams at a time: some more than work takes, for the start gate, and for those that one side holds to be over and the
+/// other not yet. One more ends the channel.
+pub const MAX_STREAMS: usize = MAX_WORK + 16;
 
 /// What the peer may send before it is read, over all streams: yamux's least, 256 KiB for each, and 8 MiB for those among them
 /// that carry much while the other side takes long to answer.

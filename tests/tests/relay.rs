@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use closedpaw_protocol::stream::Exit;
+use closedpaw_protocol::action::Stdin;
+use closedpaw_protocol::stream::{Exit, Kind};
+use closedpaw_protocol::{Effect, ErrorCode};
 use closedpaw_tests::hostile::{ACK, DATA, FIN, Hostile, PING, RST, SYN, WINDOW, framed, yamux};
 use closedpaw_tests::raw::Session;
 use closedpaw_tests::world::{World, field, prefix, until};
@@ -234,6 +236,36 @@ fn floods_end_the_relay_or_wait() {
     }
     drop(hostile);
     flood.join().unwrap();
+}
+
+/// As many commands as there may be at a time, one of which says much to somebody who does not listen: all others are heard,
+/// again and again, and hear.
+#[test]
+fn a_reader_who_does_not_listen_delays_nobody() {
+    let world = World::new();
+    let mut session = Session::open(&world.person);
+    let much = session.opened.exec(&["head", "-c", "1G", "/dev/zero"]);
+    let mut stalled = session.act(&much, None).unwrap().running();
+    stalled.order().unwrap();
+    assert!(matches!(stalled.hear(), Some((Kind::Stdout, _))), "it says the first of it");
+    let mut echo = session.opened.exec(&["cat"]);
+    let Effect::Exec { stdin, .. } = &mut echo.effect else { unreachable!() };
+    *stdin = Stdin::Live;
+    let mut others: Vec<_> = (0..63).map(|_| session.act(&echo, None).unwrap().running()).collect();
+    assert_eq!(session.act(&echo, None).map(drop).unwrap_err().code, ErrorCode::Busy);
+    others.iter_mut().for_each(|other| other.order().unwrap());
+    for round in 0..3 {
+        for (number, other) in others.iter_mut().enumerate() {
+            let word = format!("{round} of {number}");
+            other.say(Kind::Stdin, word.as_bytes()).unwrap();
+            assert_eq!(other.hear(), Some((Kind::Stdout, word.into_bytes())));
+        }
+    }
+    drop(others);
+    until("there is room again", || session.act(&echo, None).ok());
+    // What was not read until now is all there still: a pipe's worth and more, up to the grant's bound.
+    assert!(matches!(stalled.hear(), Some((Kind::Stdout, _))));
+    world.verify_audit();
 }
 
 /// The relays that a world's launcher has started.

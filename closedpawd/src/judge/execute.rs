@@ -61,8 +61,8 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
 /// How long a stop waits for what it has ended to be gone.
 const STOPPED: Duration = Duration::from_secs(10);
 
-/// The most pieces of work at a time in one session: one stream of the channel is the start gate's.
-const MOST_WORK: usize = 63;
+/// The most pieces of work at a time in one session, which is what a relay carries at a time.
+const MOST_WORK: usize = 64;
 
 /// Time and output of one piece of work: the rule's and the profile's, whichever is less.
 struct Bounds {

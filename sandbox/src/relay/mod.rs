@@ -8,7 +8,7 @@
 mod confine;
 mod work;
 
-use crate::channel::{Channel, Mode, Opener, read_frame, write_frame};
+use crate::channel::{Channel, MAX_WORK, Mode, Opener, read_frame, write_frame};
 use closedpaw_descriptors::Packets;
 use closedpaw_descriptors::handover::take_over;
 use closedpaw_protocol::relay::{GRANT, Gate, Grant, Record};
@@ -21,9 +21,6 @@ use tokio::net::unix::pipe;
 
 /// How long the sandbox has to answer for the first time.
 const START: Duration = Duration::from_secs(30);
-
-/// The most pieces of work at a time; the judge keeps below it.
-const MAX_WORK: usize = crate::channel::MAX_STREAMS - 1;
 
 /// Confines itself, says what it may still do, and serves until either side ends.
 pub fn main() -> ExitCode {
