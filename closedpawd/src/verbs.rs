@@ -4,7 +4,7 @@
 //! along and are only ever looked at with `fstat` and handed on.
 #![forbid(unsafe_code)]
 
-use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
+use closedpaw_protocol::{Devices, ErrorCode, SandboxId, Tier};
 
 /// The limits of a sandbox, in numbers. The launcher checks them against its own bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +19,8 @@ pub struct Limits {
     pub tmp: u64,
     /// Open files of one process.
     pub files: u32,
+    /// Bytes a second from each disk, and as many to it; 0 for none.
+    pub io: u64,
 }
 
 /// One of the two places for the saved state of a session's sandbox: one holds what was saved last while the other is written.
@@ -72,6 +74,10 @@ pub enum Verb {
         of: Option<SandboxId>,
         /// Which of the states that were saved of that sandbox's session it goes on with, if with any.
         from: Option<Saved>,
+        /// With which devices of the host's.
+        devices: Devices,
+        /// Whether it may not start where a disk that it reads from cannot be limited.
+        strict_io: bool,
     },
     /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT, or one of [`Saved`]: to save its state.
     Signal {
@@ -135,7 +141,7 @@ impl Verb {
         put(&[self.number()]);
         put(&sandbox.0);
         match self {
-            Self::Start { uid, gid, limits, workspace, tier, of, from } => {
+            Self::Start { uid, gid, limits, workspace, tier, of, from, devices, strict_io } => {
                 put(&uid.to_be_bytes());
                 put(&gid.to_be_bytes());
                 put(&limits.memory.to_be_bytes());
@@ -146,6 +152,8 @@ impl Verb {
                 put(&[u8::from(workspace), tier_number(tier)]);
                 put(&of.map_or(NOBODY, |of| of.0));
                 put(&[from.map_or(0, Saved::signal)]);
+                put(&limits.io.to_be_bytes());
+                put(&[devices.bits() | if strict_io { STRICT_IO } else { 0 }]);
             }
             Self::Signal { signal } => put(&[signal]),
             Self::Mount { uid, bytes } => {
@@ -163,33 +171,7 @@ impl Verb {
         let [number] = fields.take()?;
         let sandbox = SandboxId(fields.take()?);
         let verb = match number {
-            1 => Self::Start {
-                uid: u32::from_be_bytes(fields.take()?),
-                gid: u32::from_be_bytes(fields.take()?),
-                limits: Limits {
-                    memory: u64::from_be_bytes(fields.take()?),
-                    pids: u32::from_be_bytes(fields.take()?),
-                    cpu: u32::from_be_bytes(fields.take()?),
-                    tmp: u64::from_be_bytes(fields.take()?),
-                    files: u32::from_be_bytes(fields.take()?),
-                },
-                workspace: match fields.take()? {
-                    [0] => false,
-                    [1] => true,
-                    [_] => return Err(BadVerb),
-                },
-                tier: match fields.take()? {
-                    [1] => Tier::Process,
-                    [2] => Tier::Gvisor,
-                    [3] => Tier::Kata,
-                    [_] => return Err(BadVerb),
-                },
-                of: Some(fields.take()?).filter(|of| *of != NOBODY).map(SandboxId),
-                from: match fields.take()? {
-                    [0] => None,
-                    [signal] => Some(Saved::of_signal(signal).ok_or(BadVerb)?),
-                },
-            },
+            1 => start(&mut fields)?,
             2 => Self::Signal { signal: u8::from_be_bytes(fields.take()?) },
             3 => Self::Remove,
             4 => Self::Mount {
@@ -206,6 +188,52 @@ impl Verb {
 
 /// The name that stands for no sandbox.
 const NOBODY: [u8; 16] = [0; 16];
+
+/// The bit beside those of the devices.
+const STRICT_IO: u8 = 1 << 7;
+
+/// The fields of a start, in their order.
+fn start(fields: &mut Fields<'_>) -> Result<Verb, BadVerb> {
+    let (uid, gid) = (u32::from_be_bytes(fields.take()?), u32::from_be_bytes(fields.take()?));
+    let limits = Limits {
+        memory: u64::from_be_bytes(fields.take()?),
+        pids: u32::from_be_bytes(fields.take()?),
+        cpu: u32::from_be_bytes(fields.take()?),
+        tmp: u64::from_be_bytes(fields.take()?),
+        files: u32::from_be_bytes(fields.take()?),
+        io: 0,
+    };
+    let workspace = match fields.take()? {
+        [0] => false,
+        [1] => true,
+        [_] => return Err(BadVerb),
+    };
+    let tier = match fields.take()? {
+        [1] => Tier::Process,
+        [2] => Tier::Gvisor,
+        [3] => Tier::Kata,
+        [_] => return Err(BadVerb),
+    };
+    let of = Some(fields.take()?).filter(|of| *of != NOBODY).map(SandboxId);
+    let from = match fields.take()? {
+        [0] => None,
+        [signal] => Some(Saved::of_signal(signal).ok_or(BadVerb)?),
+    };
+    let limits = Limits { io: u64::from_be_bytes(fields.take()?), ..limits };
+    let [flags] = fields.take()?;
+    let devices = Devices::from_bits(flags & !STRICT_IO).ok_or(BadVerb)?;
+    Ok(Verb::Start {
+        uid,
+        gid,
+        limits,
+        workspace,
+        tier,
+        of,
+        from,
+        devices,
+        strict_io: flags & STRICT_IO != 0,
+    })
+}
 
 /// No tier is 0: an order that leaves it out is none.
 fn tier_number(tier: Tier) -> u8 {
@@ -311,40 +339,23 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use closedpaw_protocol::Device;
     use proptest::prelude::*;
 
     #[test]
     fn every_verb_is_read_as_it_was_written() {
         let id = SandboxId([9; 16]);
-        let limits = Limits { memory: 1 << 30, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024 };
+        let limits = Limits { memory: 1 << 30, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024, io: 5 << 20 };
+        let start = |workspace, tier, devices: &[Device], strict_io| {
+            let (devices, of) = (devices.iter().copied().collect(), Some(id).filter(|_| strict_io));
+            let from = of.map(|_| Saved::Second);
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace, tier, of, from, devices, strict_io }
+        };
         for verb in [
-            Verb::Start {
-                uid: 1000,
-                gid: 1001,
-                limits,
-                workspace: true,
-                tier: Tier::Gvisor,
-                of: Some(id),
-                from: Some(Saved::Second),
-            },
-            Verb::Start {
-                uid: 1000,
-                gid: 1001,
-                limits,
-                workspace: false,
-                tier: Tier::Process,
-                of: None,
-                from: None,
-            },
-            Verb::Start {
-                uid: 1000,
-                gid: 1001,
-                limits,
-                workspace: false,
-                tier: Tier::Kata,
-                of: None,
-                from: None,
-            },
+            start(true, Tier::Gvisor, &[Device::Nvidia], false),
+            start(false, Tier::Process, &[Device::Kvm], true),
+            start(false, Tier::Kata, &Device::ALL, true),
+            start(false, Tier::Kata, &[], false),
             Verb::Signal { signal: 9 },
             Verb::Remove,
             Verb::Mount { uid: 1000, bytes: u64::MAX },

@@ -77,6 +77,8 @@ def status(message):
     state["profiles"], state["halted"] = message.texts(), bool(message.tag(2))
     tiers = [(TIERS[message.tag(3)], message.tag(2), message.text()) for _ in range(message.number())]
     state["tiers"] = [name if lacking == 0 else f"no {name}" for name, lacking, _ in tiers]
+    devices = [(message.text(), message.tag(2), message.text()) for _ in range(message.number())]
+    state["devices"] = [name if lacking == 0 else f"no {name}" for name, lacking, _ in devices]
     return state
 
 

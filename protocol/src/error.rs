@@ -110,6 +110,8 @@ codes! {
     LimitsMissing = 37, "limits-missing", 69, "boot with cgroup v2 controllers, or let the admin change the profile's require list";
     /// The action is too long.
     TooLarge = 38, "too-large", 65, "make it smaller; long inputs go by standard input or a file";
+    /// A device that the profile names is not on this machine.
+    DeviceMissing = 39, "device-missing", 69, "closedpawctl doctor says what of it is missing; or let the admin take it out of the profile";
 
     /// The runtime is not installed.
     RuntimeMissing = 40, "runtime-missing", 69, "install gVisor: apt install runsc (Debian 13), then closedpawd pin";

@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod codec;
+pub mod device;
 pub mod error;
 pub mod frame;
 pub mod ids;
@@ -18,6 +19,7 @@ pub mod stream;
 
 pub use action::{Action, Effect, SandboxVerb, Sealed, Stdin, Tier};
 pub use codec::{DecodeError, decode, encode};
+pub use device::{Device, Devices};
 pub use error::{ErrorCode, Refusal};
 pub use ids::{ApprovalId, Challenge, Digest, KeyId, Revision, SandboxId, SessionId};
 pub use label::{Label, Source, SourceKind};

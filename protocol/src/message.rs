@@ -399,6 +399,8 @@ pub struct SandboxState {
     pub since: u64,
     /// What the start gate found, one bit a finding (section 18 of the protocol); nothing before that.
     pub found: Option<u32>,
+    /// The devices of the host that it has, by name.
+    pub devices: Vec<String>,
 }
 
 /// One enrolled key.
@@ -443,4 +445,6 @@ pub struct Status {
     pub halted: bool,
     /// The tiers besides gVisor: what each runs with, or what it lacks.
     pub tiers: Vec<(Tier, Result<String, String>)>,
+    /// The devices that profiles name: what there is of each, or what it lacks.
+    pub devices: Vec<(String, Result<String, String>)>,
 }

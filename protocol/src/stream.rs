@@ -134,6 +134,10 @@ pub enum Exit {
     Mismatch,
     /// The sandbox ended under it.
     SandboxGone,
+    /// The sandbox reached its memory limit, and the kernel ended this or the whole sandbox for it.
+    MemoryLimit,
+    /// The sandbox ended under it when it could have no more processes.
+    ProcessLimit,
 }
 
 impl Exit {
@@ -147,6 +151,8 @@ impl Exit {
             Self::OutputLimit => (4, 0),
             Self::Mismatch => (5, 0),
             Self::SandboxGone => (6, 0),
+            Self::MemoryLimit => (7, 0),
+            Self::ProcessLimit => (8, 0),
         };
         let [a, b, c, d] = code.to_be_bytes();
         [kind, a, b, c, d]
@@ -167,11 +173,14 @@ impl Exit {
             (4, 0) => Ok(Self::OutputLimit),
             (5, 0) => Ok(Self::Mismatch),
             (6, 0) => Ok(Self::SandboxGone),
+            (7, 0) => Ok(Self::MemoryLimit),
+            (8, 0) => Ok(Self::ProcessLimit),
             _ => Err(BadFrame),
         }
     }
 
-    /// The status a shell would report, with 124 for a time limit as in timeout(1).
+    /// The status a shell would report, with 124 for a time limit as in timeout(1), and 71 of sysexits(3) where no process can be
+    /// made.
     pub fn shell_status(self) -> u8 {
         match self {
             Self::Status(code) => code,
@@ -180,6 +189,8 @@ impl Exit {
             Self::NotStarted(_) => 126,
             Self::Timeout => 124,
             Self::OutputLimit => 125,
+            Self::MemoryLimit => 137,
+            Self::ProcessLimit => 71,
             Self::Mismatch | Self::SandboxGone => 70,
         }
     }
@@ -194,7 +205,8 @@ mod tests {
     fn exit_codes_out_of_range_are_no_exits() {
         assert_eq!(Exit::from_bytes(&[0, 0, 0, 1, 0]), Err(BadFrame));
         assert_eq!(Exit::from_bytes(&[1, 0, 0, 0, 65]), Err(BadFrame));
-        assert_eq!(Exit::from_bytes(&[7, 0, 0, 0, 0]), Err(BadFrame));
+        assert_eq!(Exit::from_bytes(&[9, 0, 0, 0, 0]), Err(BadFrame));
+        assert_eq!(Exit::from_bytes(&[7, 0, 0, 0, 1]), Err(BadFrame));
         assert_eq!(Exit::from_bytes(&[0, 0, 0, 0]), Err(BadFrame));
     }
 

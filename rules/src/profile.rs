@@ -6,7 +6,7 @@ use crate::problem::{Code, Problem, SourceFile, show};
 use crate::read::{Reader, Table, Value};
 use crate::variables::{hostile, is_variable};
 use crate::vocabulary::Word;
-use closedpaw_protocol::Tier;
+use closedpaw_protocol::{Device, Tier};
 use std::collections::BTreeMap;
 
 /// A limit that needs a controller of the kernel, so that a host may be unable to give it.
@@ -18,6 +18,8 @@ pub enum Resource {
     Pids,
     /// Computing time.
     Cpu,
+    /// Reading from disks and writing to them.
+    Io,
 }
 
 impl Resource {
@@ -27,13 +29,14 @@ impl Resource {
             Self::Memory => "memory",
             Self::Pids => "pids",
             Self::Cpu => "cpu",
+            Self::Io => "io",
         }
     }
 }
 
 impl Word for Resource {
     fn all() -> impl Iterator<Item = Self> {
-        [Self::Memory, Self::Pids, Self::Cpu].into_iter()
+        [Self::Memory, Self::Pids, Self::Cpu, Self::Io].into_iter()
     }
     fn word(self) -> &'static str {
         self.name()
@@ -59,6 +62,8 @@ pub struct ProfileLimits {
     pub tmp: u64,
     /// Bytes of the sandbox's own write layer.
     pub layer: u64,
+    /// Bytes a second from each disk, and as many to it; 0 for no limit.
+    pub io: u64,
 }
 
 impl Default for ProfileLimits {
@@ -72,6 +77,7 @@ impl Default for ProfileLimits {
             files: 1024,
             tmp: 256 << 20,
             layer: 1 << 30,
+            io: 0,
         }
     }
 }
@@ -128,6 +134,17 @@ pub struct Profile {
     pub workspace: WorkspaceMount,
     /// Where commands run.
     pub commands: Commands,
+    /// The devices of the host that it has.
+    pub devices: Vec<Device>,
+}
+
+impl Word for Device {
+    fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
+    }
+    fn word(self) -> &'static str {
+        self.name()
+    }
 }
 
 impl Profile {
@@ -168,8 +185,8 @@ fn read_file(reader: &mut Reader<'_>, seen: &mut BTreeMap<String, ()>) -> Vec<Pr
     profiles
 }
 
-const KEYS: [&str; 9] =
-    ["name", "isolation", "limits", "require", "env", "environment", "mounts", "commands", "pool"];
+const KEYS: [&str; 10] =
+    ["name", "isolation", "limits", "require", "env", "environment", "mounts", "commands", "pool", "devices"];
 
 fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile> {
     reader.known_keys(table, &KEYS);
@@ -185,6 +202,14 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
     let environment = table.get("environment").map_or(Some(vec![]), |value| environment(reader, value));
     let workspace = mounts(reader, table);
     let commands = commands(reader, table);
+    let devices = devices(reader, table, isolation);
+    if let (Some(ProfileLimits { io: 0, .. }), Some(required)) = (&limits, &require)
+        && required.contains(&Resource::Io)
+    {
+        let place = table.get("require").map_or(table.place(), Value::place);
+        let message = "`require` names io, and there is no limit of it".to_owned();
+        reader.problem(place, Code::MissingKey, message, Some("set limits.io, in bytes a second".into()));
+    }
     let (env, environment) = (env?, environment?);
     if let Some((both, _)) = environment.iter().find(|(name, _)| env.contains(name)) {
         let place = table.get("env").map_or(table.place(), Value::place);
@@ -200,6 +225,7 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
         environment,
         workspace: workspace?,
         commands: commands?,
+        devices: devices?,
     })
 }
 
@@ -217,11 +243,12 @@ pub(crate) fn short_name(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Optio
 
 fn limits(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<ProfileLimits> {
     let table = reader.table(value)?;
-    reader.known_keys(table, &["memory", "pids", "cpu", "seconds", "output", "files", "tmp", "layer"]);
+    reader.known_keys(table, &["memory", "pids", "cpu", "seconds", "output", "files", "tmp", "layer", "io"]);
     let default = ProfileLimits::default();
     let mut size = |key: &str, default: u64| table.get(key).map_or(Some(default), |value| reader.size(value));
     let (memory, output) = (size("memory", default.memory), size("output", default.output));
     let (tmp, layer) = (size("tmp", default.tmp), size("layer", default.layer));
+    let io = size("io", default.io);
     let mut number = |key: &str, default: u32, most: i64| {
         table.get(key).map_or(Some(default), |value| reader.number(value, 1..most + 1))
     };
@@ -237,6 +264,7 @@ fn limits(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<ProfileLimits
         files: files?,
         tmp: tmp?,
         layer: layer?,
+        io: io?,
     })
 }
 
@@ -352,6 +380,33 @@ fn mounts(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<WorkspaceMoun
     reader.word(workspace, Code::UnknownWord, "mount")
 }
 
+/// The devices, each of which the tier has to be able to hand on: never is one named that would not be there.
+fn devices(reader: &mut Reader<'_>, table: Table<'_, '_>, isolation: Option<Tier>) -> Option<Vec<Device>> {
+    let Some(value) = table.get("devices") else { return Some(vec![]) };
+    let devices: Vec<Device> = reader.words(value, Code::UnknownWord, "device")?;
+    let lacking = devices.iter().find_map(|device| Some((device, lacks(isolation?, *device)?)));
+    if let Some((device, (why, hint))) = lacking {
+        let message = format!("{} cannot be had here: {why}", show(device.name()));
+        reader.problem(value.place(), Code::MatchesNothing, message, Some(hint.to_owned()));
+        return None;
+    }
+    Some(devices)
+}
+
+/// Why a tier cannot hand a device on, and what to do instead; nothing if it can.
+fn lacks(tier: Tier, device: Device) -> Option<(&'static str, &'static str)> {
+    match (tier, device) {
+        (Tier::Process | Tier::Kata, Device::Kvm) | (Tier::Gvisor, Device::Nvidia) => None,
+        // Its node could be made; without a driver in gVisor's kernel it opens to nothing (ENXIO).
+        (Tier::Gvisor, Device::Kvm) => {
+            Some(("gVisor's kernel has no driver for it", "isolation = \"process\" can hand it on"))
+        }
+        (Tier::Process | Tier::Kata, Device::Nvidia) => {
+            Some(("only gVisor's nvproxy hands GPUs on", "isolation = \"gvisor\" can"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,6 +427,7 @@ mod tests {
         assert_eq!(profile.limits, ProfileLimits::default());
         assert_eq!(profile.workspace, WorkspaceMount::Layer);
         assert_eq!(profile.commands, Commands::Together);
+        assert_eq!((profile.devices, profile.limits.io), (vec![], 0));
         assert!(profile.env.is_empty() && profile.environment.is_empty() && profile.require.is_empty());
     }
 
@@ -380,7 +436,7 @@ mod tests {
         let text = format!(
             "{HEAD}require = [\"memory\", \"pids\"]\nenv = [\"LANG\"]\nenvironment = {{ PATH = \"/usr/bin:/usr/sbin\" }}\n\
              mounts = {{ workspace = \"none\" }}\ncommands = \"apart\"\npool = 0\n[profile.limits]\nmemory = \"2GiB\"\npids = 7\ncpu = 50\nseconds = 9\n\
-             output = \"1KiB\"\nfiles = 8\ntmp = 4096\nlayer = \"3MiB\"\n"
+             output = \"1KiB\"\nfiles = 8\ntmp = 4096\nlayer = \"3MiB\"\nio = \"5MiB\"\n"
         );
         let profile = parse(&text).unwrap().remove(0);
         let limits = ProfileLimits {
@@ -392,6 +448,7 @@ mod tests {
             files: 8,
             tmp: 4096,
             layer: 3 << 20,
+            io: 5 << 20,
         };
         assert_eq!(profile.limits, limits);
         assert_eq!(profile.require, [Resource::Memory, Resource::Pids]);
@@ -410,6 +467,32 @@ mod tests {
             assert_eq!(codes(&format!("{HEAD}{bad}")), [Code::OutOfRange], "{bad}");
         }
         assert_eq!(codes(&format!("{HEAD}commands = \"alone\"")), [Code::UnknownWord]);
+    }
+
+    #[test]
+    fn a_device_is_of_a_closed_list_and_only_where_the_tier_can_hand_it_on() {
+        let with = |tier: &str, devices: &str| {
+            format!("version = 1\n[[profile]]\nname = \"a\"\nisolation = \"{tier}\"\ndevices = {devices}\n")
+        };
+        for (tier, device) in [("process", Device::Kvm), ("kata", Device::Kvm), ("gvisor", Device::Nvidia)] {
+            let text = with(tier, &format!("[\"{}\"]", device.name()));
+            assert_eq!(parse(&text).unwrap().remove(0).devices, [device]);
+        }
+        for word in ["/dev/mem", "/dev/sda", "/dev/../dev/kvm", "kvm", "/dev/nvidia0", "nvidia ", "*", ""] {
+            assert_eq!(codes(&with("process", &format!("[\"{word}\"]"))), [Code::UnknownWord], "{word}");
+        }
+        for (tier, word) in [("gvisor", "/dev/kvm"), ("process", "nvidia"), ("kata", "nvidia")] {
+            assert_eq!(codes(&with(tier, &format!("[\"{word}\"]"))), [Code::MatchesNothing], "{tier} {word}");
+        }
+        assert_eq!(codes(&with("process", "[7]")), [Code::WrongType]);
+    }
+
+    #[test]
+    fn what_is_required_has_a_limit() {
+        assert_eq!(codes(&format!("{HEAD}require = [\"io\"]")), [Code::MissingKey]);
+        let text = format!("{HEAD}require = [\"io\"]\nlimits = {{ io = \"1MiB\" }}");
+        assert_eq!(parse(&text).unwrap().remove(0).require, [Resource::Io]);
+        assert_eq!(codes(&format!("{HEAD}limits = {{ io = 0 }}")), [Code::OutOfRange]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use closedpaw_protocol::{Action, Effect, Revision, SessionId, Stdin, Tier};
 use nix::poll::{PollFd, PollFlags, poll};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -184,6 +184,11 @@ impl Hostile {
 
     /// Grants a piece of work, as the judge does, and has the client order it. Gives it once init has been told.
     pub fn grant(&mut self, output: u64) -> Work {
+        self.grant_with(output, &[])
+    }
+
+    /// The same, with the counts of the sandbox's limits.
+    pub fn grant_with(&mut self, output: u64, counts: &[BorrowedFd<'_>]) -> Work {
         let action = Action {
             session: SessionId([1; 16]),
             revision: Revision([2; 32]),
@@ -199,7 +204,8 @@ impl Hostile {
         let (order, digest) = action.seal().unwrap();
         let (client, theirs) = stream_pair().unwrap();
         let grant = Grant { work: self.work, action: digest, seconds: 5, output };
-        send_packet(&self.control, &grant.to_bytes(), &[theirs.as_fd()]).unwrap();
+        let descriptors: Vec<_> = [theirs.as_fd()].into_iter().chain(counts.iter().copied()).collect();
+        send_packet(&self.control, &grant.to_bytes(), &descriptors).unwrap();
         drop(theirs);
         let mut client = UnixStream::from(client);
         client.set_read_timeout(Some(PATIENCE)).unwrap();

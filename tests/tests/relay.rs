@@ -11,6 +11,7 @@ use closedpaw_tests::world::{World, field, prefix, until};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,6 +68,7 @@ fn an_exit_that_is_none_counts_as_a_sandbox_that_has_gone() {
         &[5, 0, 0, 0, 0],
         &[6, 0, 0, 0, 0],
         &[7, 0, 0, 0, 0],
+        &[8, 0, 0, 0, 0],
         &[255, 255, 255, 255, 255],
         &[],
         &[0, 0, 0, 0],
@@ -119,6 +121,41 @@ fn a_stream_that_breaks_off_counts_as_a_sandbox_that_has_gone() {
         assert_eq!(record[9..14], GONE);
         assert_eq!(work.told(), (vec![], Some(GONE.to_vec())));
     }
+}
+
+/// A sandbox that the kernel ends for a limit takes its channel with it; which limit it was is what the kernel has counted meanwhile,
+/// and is told before the relay ends.
+#[test]
+fn a_sandbox_that_reached_a_limit_is_told_by_the_limits_name() {
+    let memory =
+        |oom: u32, kill: u32| format!("low 0\nhigh 0\nmax 9\noom {oom}\noom_kill {kill}\noom_group_kill 0\n");
+    let pids = |max: u32| format!("max {max}\n");
+    let folder = std::env::temp_dir().join(format!("closedpaw-test-counts-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    for (what, after, exit) in [
+        ("memory", [memory(2, 1), pids(4)], [7, 0, 0, 0, 0]),
+        ("processes", [memory(1, 0), pids(5)], [8, 0, 0, 0, 0]),
+        ("neither", [memory(1, 0), pids(4)], GONE),
+        ("the machine's memory", [memory(1, 1), pids(4)], GONE),
+    ] {
+        let paths = ["memory.events", "pids.events"].map(|name| folder.join(name));
+        for (path, text) in paths.iter().zip([memory(1, 0), pids(4)]) {
+            fs::write(path, text).unwrap();
+        }
+        let counts = paths.each_ref().map(|path| fs::File::open(path).unwrap());
+        let mut hostile = Hostile::past_the_gate(&relay());
+        let mut work = hostile.grant_with(1000, &counts.each_ref().map(AsFd::as_fd));
+        for (path, text) in paths.iter().zip(after) {
+            fs::write(path, text).unwrap();
+        }
+        // Init has gone: nobody writes to the channel any more.
+        hostile.to_relay = None;
+        let record = hostile.record().unwrap_or_else(|| panic!("{what}: no record"));
+        assert_eq!(record[9..14], exit, "{what}");
+        assert_eq!(work.told(), (vec![], Some(exit.to_vec())), "{what}");
+        hostile.must_end(what);
+    }
+    fs::remove_dir_all(folder).unwrap();
 }
 
 /// What breaks the channel itself ends that relay, by its own hand and soon.

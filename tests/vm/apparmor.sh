@@ -115,13 +115,5 @@ same "what a broken gVisor reaches" "$(reached apparmor)" "talk-to-the-daemon re
 for attempt in read-passwords read-the-daemons-key write-to-the-log read-anothers-home enrol-a-key change-another-sandbox signal-the-daemon mount; do
     has "it is AppArmor that stops it" "$(reached no-apparmor)" "$attempt "
 done
-columns=(apparmor no-apparmor launcher judge runtime relay)
-{
-    echo '| attempt | gVisor broken | and no AppArmor | only the profile: launcher | judge | runtime | relay |'
-    echo '|---|---|---|---|---|---|---|'
-    while read -r attempt _; do
-        printf '| %s |' "${attempt//-/ }"
-        for column in "${columns[@]}"; do printf ' %s |' "$(cell "$attempt" "$column")"; done
-        echo
-    done </artifacts/apparmor
-} >/artifacts/table.md
+table apparmor 'gVisor broken | and no AppArmor | only the profile: launcher | judge | runtime | relay' \
+    apparmor no-apparmor launcher judge runtime relay

@@ -84,14 +84,5 @@ has "as is seen without it" "$(cat /artifacts/no-landlock-either)" "reach-the-ne
 has "and from abstract sockets" "$(cat /artifacts/networked)" "reach-an-abstract-socket stopped"
 has "as is seen without it, too" "$(cat /artifacts/no-landlock-either)" "reach-an-abstract-socket reached"
 
-# The table: a cell says what stopped it, a bold one that nothing did.
-columns=(all namespaces no-seccomp broken no-landlock wide no-selinux wide-no-selinux networked no-landlock-either)
-{
-    echo '| attempt | all layers | no gVisor | no gVisor, no seccomp | gVisor broken | and no Landlock | and all capabilities | and no SELinux | and no SELinux, all capabilities | and no SELinux, a network | and no Landlock either |'
-    echo '|---|---|---|---|---|---|---|---|---|---|---|'
-    while read -r attempt _; do
-        printf '| %s |' "${attempt//-/ }"
-        for column in "${columns[@]}"; do printf ' %s |' "$(cell "$attempt" "$column")"; done
-        echo
-    done </artifacts/all
-} >/artifacts/table.md
+table all 'all layers | no gVisor | no gVisor, no seccomp | gVisor broken | and no Landlock | and all capabilities | and no SELinux | and no SELinux, all capabilities | and no SELinux, a network | and no Landlock either' \
+    all namespaces no-seccomp broken no-landlock wide no-selinux wide-no-selinux networked no-landlock-either

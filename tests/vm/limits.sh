@@ -2,24 +2,10 @@
 # A sandbox's limits are the kernel's to keep: read back from its cgroup, and reached without harm to anybody.
 # shellcheck disable=SC2154 # what guest/lib.sh sets
 install_closedpaw
-cat >/etc/closedpaw/profiles.d/default.toml <<'TOML'
-version = 1
-[[profile]]
-name      = "default"
-isolation = "gvisor"
-require   = ["cpu", "memory", "pids"]
-env       = ["LANG"]
-mounts    = { workspace = "layer" }
-[profile.limits]
-memory  = "512MiB"
-pids    = 300
-cpu     = 150
-seconds = 600
-output  = "16MiB"
-files   = 1024
-tmp     = "64MiB"
-layer   = "64MiB"
-TOML
+profile default gvisor 512MiB 300 'seconds = 600' 'io = "2MiB"'
+profile slow gvisor 512MiB 300 'seconds = 20' 'io = "64KiB"'
+sed -i 's/"pids"]/"pids", "io"]/' /etc/closedpaw/profiles.d/slow.toml
+profile free gvisor 512MiB 300 'seconds = 250'
 allow_program sleep "*"
 sleeper alice
 cgroup=$(sandbox_cgroups)
@@ -28,6 +14,7 @@ same "memory.max" "$(cat "$cgroup/memory.max")" $((512 << 20))
 same "memory.swap.max" "$(cat "$cgroup/memory.swap.max" 2>/dev/null || echo 0)" 0
 same "pids.max" "$(cat "$cgroup/pids.max")" 300
 same "cpu.max" "$(cat "$cgroup/cpu.max")" "150000 100000"
+same "io.max" "$(cat "$cgroup/io.max")" "$(disk_of /usr) rbps=2097152 wbps=2097152 riops=max wiops=max"
 ok "the sandbox is in it" test "$(wc -l <"$cgroup/cgroup.procs")" -ge 2
 for process in $(pgrep -f '[r]unsc.*(boot|gofer)'); do
     has "process $process of the runtime is in it" "$(cat /proc/"$process"/cgroup)" "${cgroup#/sys/fs/cgroup}"
@@ -45,8 +32,28 @@ killed() { sed -n 's/^oom_kill //p' "$sandboxes/memory.events"; }
 same "nothing was killed for memory yet" "$(killed)" 0
 fails "what takes more memory than it may does not get it" as alice closedpawctl run --no-workspace --quiet -- dd if=/dev/zero of=/dev/null bs=1500M count=1
 ok "it was its cgroup's limit that ended it" test "$(killed)" -gt 0
+has "the person is told so" "$(cat /tmp/ok.out)" memory-limit
+same "and the log" "$(outcome)" "memory limit"
 same "and ended nobody else" "$(systemctl is-active closedpawd)$(grep status /tmp/sleeper.out || true)" active
 same "another sandbox works" "$(as alice closedpawctl run --no-workspace --quiet -- echo works)" works
+
+# Reading is throttled. 16 MiB at 64 KiB a second take more than four minutes, and this has twenty seconds; without the limit it
+# has as long as it likes.
+folder=$(workspace alice project)
+as alice dd if=/dev/urandom of="$folder/large" bs=1M count=16 status=none
+# What lies on the disk is not in memory, too (posix_fadvise(2), POSIX_FADV_DONTNEED).
+forget() { sync "$folder/large"; dd if="$folder/large" iflag=nocache count=0 status=none; }
+reads() { as alice closedpawctl run --workspace "$folder" --quiet --profile "$1" -- dd if=large of=/dev/null bs=64K; }
+forget
+status=0
+reads slow >/tmp/read.out 2>&1 || status=$?
+same "what reads more than its limit lets it runs out of time" "$status" 124
+has "and says so" "$(cat /tmp/read.out)" time-limit
+same "as the log does" "$(outcome)" "time limit"
+forget
+ok "without the limit all of it is read" reads free
+has "to its end" "$(cat /tmp/ok.out)" "16777216 bytes"
+
 ok "stopping the cgroup's unit ends every sandbox" systemctl stop closedpaw-sandboxes.service
 until_true "the client is told" grep -q status /tmp/sleeper.out
 cat /tmp/sleeper.out

@@ -20,32 +20,12 @@ another_main() { [ "$(main)" != "$1" ] && [ "$(main)" != 0 ] && [ "$(systemctl i
 stored() { systemctl show -P NFileDescriptorStore closedpawd; }
 records() { grep -c "\"kind\":\"$1\"" "$log" || true; }
 
-# talker: a command of alice's in a sandbox, which says what is written to descriptor 7.
-talker() {
-    rm -f /tmp/talk.in /tmp/talk.out
-    mkfifo /tmp/talk.in
-    exec 7<>/tmp/talk.in
-    (
-        # Its input ends when the test closes it.
-        exec </tmp/talk.in 7>&-
-        status=0
-        as alice closedpawctl run --workspace "$folder" -- tee /dev/null >/tmp/talk.out 2>&1 || status=$?
-        echo "status $status" >>/tmp/talk.out
-    ) &
-    say before
-}
-# say WORD: it goes in, and comes out.
-say() {
-    echo "$1" >&7
-    until_true "it says $1" grep -qx "$1" /tmp/talk.out
-}
-
 folder=$(workspace alice project)
 ways=(restart kill-launcher kill-judge kill-both hang)
 for ((round = 0; round < rounds; round++)); do
     way=${ways[round % ${#ways[@]}]}
     echo "== $round $way"
-    talker
+    talker closedpawctl run --workspace "$folder" -- tee /dev/null
     sandbox=$(ls /run/closedpaw/sandboxes)
     processes=$(runtime_processes)
     same "the store has what it lives on" "$(stored)" 5

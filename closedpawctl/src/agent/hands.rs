@@ -69,6 +69,8 @@ fn result(exit: Exit, program: bool, text: String) -> ToolResult {
         Exit::NotStarted(_) => How::NotStarted,
         Exit::Timeout => How::TimedOut,
         Exit::OutputLimit => How::TooLarge,
+        Exit::MemoryLimit => How::NoMemory,
+        Exit::ProcessLimit => return ToolResult::Lost,
         Exit::Mismatch => return ToolResult::Denied { code: ErrorCode::ApprovalMismatch.number() },
         Exit::SandboxGone => return ToolResult::Lost,
     };

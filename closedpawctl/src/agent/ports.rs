@@ -115,6 +115,8 @@ pub enum Failure {
     NotPossible,
     /// More than the tool may carry.
     TooLarge,
+    /// It used up the memory that there is for it.
+    NoMemory,
 }
 
 impl fmt::Display for Failure {
@@ -127,6 +129,7 @@ impl fmt::Display for Failure {
             Self::NotFound => f.write_str("found no such file or folder"),
             Self::NotPossible => f.write_str("is not possible with this file"),
             Self::TooLarge => f.write_str("met more than it may carry"),
+            Self::NoMemory => f.write_str("used up its memory"),
         }
     }
 }

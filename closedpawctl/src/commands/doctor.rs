@@ -107,6 +107,14 @@ async fn of_daemon(daemon: &Daemon) -> Vec<Finding> {
     ];
     // They run only what a profile and rules of the admin's name.
     findings.extend(status.tiers.into_iter().map(|(tier, found)| finding(tier.name(), false, found)));
+    // They go to sandboxes only where a profile of the admin's names them, and such a profile does not open without them.
+    findings.extend(status.devices.into_iter().map(|(device, found)| {
+        finding(
+            "device",
+            false,
+            found.map(|nodes| format!("{device}: {nodes}")).map_err(|lacking| format!("{device}: {lacking}")),
+        )
+    }));
     findings.extend([
         finding("limits", false, limits),
         finding("selinux", false, selinux()),

@@ -153,6 +153,13 @@ fn in_words(exit: Exit) -> Option<String> {
         Exit::OutputLimit => Some("output-limit: the command wrote more than its limit".to_owned()),
         Exit::Mismatch => Some("mismatch: what was sent is not what was granted".to_owned()),
         Exit::SandboxGone => Some("sandbox-gone: the sandbox ended under the command".to_owned()),
+        Exit::MemoryLimit => {
+            Some("memory-limit: the sandbox used up the memory that its profile gives it".to_owned())
+        }
+        Exit::ProcessLimit => Some(
+            "process-limit: the sandbox ended when it had all the processes that its profile gives it"
+                .to_owned(),
+        ),
     }
 }
 

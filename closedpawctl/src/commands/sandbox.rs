@@ -53,7 +53,13 @@ pub async fn run(word: Word, daemon: &Daemon, as_json: bool) -> Result<(), Failu
     };
     match word {
         Word::List => list(&sandboxes, as_json),
-        Word::Inspect { id } => inspect(one(&sandboxes, &id)?, as_json),
+        Word::Inspect { id } => {
+            let sandbox = one(&sandboxes, &id)?;
+            let (Reply::Status(status), _) = connection.request(&Request::Status, &[]).await? else {
+                return Err(Failure::lost("another answer than the state"));
+            };
+            inspect(sandbox, &status.missing, as_json);
+        }
         Word::Checkpoint { id } => {
             let sandbox = one(&sandboxes, &id)?.id;
             connection.request(&Request::Checkpoint { sandbox }, &[]).await?;
@@ -89,9 +95,14 @@ fn findings(sandbox: &SandboxState) -> Option<Vec<(&'static str, bool)>> {
     Some(Gate::NAMES.iter().map(|(bit, name)| (*name, found & bit != 0)).collect())
 }
 
-fn inspect(sandbox: &SandboxState, as_json: bool) {
+/// With the limits that the host cannot keep any sandbox to.
+fn inspect(sandbox: &SandboxState, missing: &[String], as_json: bool) {
     if as_json {
-        return json(&in_json(sandbox));
+        let mut all = in_json(sandbox);
+        if let Some(fields) = all.as_object_mut() {
+            fields.insert("unlimited".to_owned(), json!(missing));
+        }
+        return json(&all);
     }
     list(std::slice::from_ref(sandbox), false);
     match findings(sandbox) {
@@ -99,6 +110,12 @@ fn inspect(sandbox: &SandboxState, as_json: bool) {
             .iter()
             .for_each(|(name, found)| line(&format!("  {} {name}", if *found { "✓" } else { "·" }))),
         None => line("  nothing was found from inside yet"),
+    }
+    if !sandbox.devices.is_empty() {
+        line(&format!("  devices of the host: {}", sandbox.devices.join(", ")));
+    }
+    if !missing.is_empty() {
+        line(&format!("  this host cannot limit: {}", missing.join(", ")));
     }
 }
 
@@ -119,6 +136,7 @@ fn in_json(sandbox: &SandboxState) -> serde_json::Value {
         "label": sandbox.label.to_string(),
         "since": sandbox.since,
         "found": found,
+        "devices": sandbox.devices,
     })
 }
 

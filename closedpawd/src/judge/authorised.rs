@@ -342,6 +342,12 @@ fn check_opening(
     if !missing.is_empty() {
         return Err(Refusal::because(ErrorCode::LimitsMissing, missing.join(", ")));
     }
+    for device in &profile.devices {
+        if let Err(lacking) = crate::launcher::found_device(*device) {
+            let detail = format!("{}: {lacking}", device.name());
+            return Err(Refusal::because(ErrorCode::DeviceMissing, detail));
+        }
+    }
     let known = |session: &Rc<Session>| session.agent == opening.agent;
     if state.keys.borrow().get(&opening.agent).is_some() || state.sessions.borrow().all().any(known) {
         return Err(Refusal::because(ErrorCode::Malformed, "the agent's key is not a fresh one"));

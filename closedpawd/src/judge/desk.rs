@@ -7,16 +7,17 @@ use super::authorised::Deed;
 use super::clock;
 use super::connection::Connection;
 use super::pipeline::Answer as Answered;
+use super::policy::InForce;
 use super::questions::{Settled, Yes};
 use super::received::Statement;
 use super::sandboxes::Sandbox;
 use super::sessions::Session;
 use super::staged::Applying;
 use super::state::State;
-use crate::launcher::{LIMITS, Pin, available_limits};
+use crate::launcher::{LIMITS, Pin, available_limits, found_device};
 use closedpaw_ledger::record::{Answer as Said, Answered as AnsweredRecord, Fate};
 use closedpaw_protocol::message::{Answer, Event, Head, Reply, Request, SandboxState, Stage, Status};
-use closedpaw_protocol::{ErrorCode, Refusal, SessionId};
+use closedpaw_protocol::{Devices, ErrorCode, Refusal, SessionId};
 use std::rc::Rc;
 
 /// Serves what concerns nobody but the speaker.
@@ -126,7 +127,15 @@ fn status(speaker: &Speaker, state: &State) -> Status {
         profiles: policy.profiles.keys().cloned().collect(),
         halted: state.halts.hold(speaker.uid),
         tiers: state.tiers.iter().map(|(tier, found)| (*tier, found.clone())).collect(),
+        devices: devices(&policy),
     }
+}
+
+/// What there is of each device that a profile names.
+fn devices(policy: &InForce) -> Vec<(String, Result<String, String>)> {
+    let named: Devices =
+        policy.profiles.values().flat_map(|profile| profile.devices.iter().copied()).collect();
+    named.iter().map(|device| (device.name().to_owned(), found_device(device))).collect()
 }
 
 /// Serves what policy allows and what changes nothing.
@@ -134,7 +143,8 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Optio
     match approved.authorised.deed {
         Deed::List => {
             let sessions = state.sessions.borrow().of_user(approved.authorised.speaker.uid);
-            let sandboxes = sessions.iter().flat_map(|session| sandboxes(session)).collect();
+            let policy = state.policy();
+            let sandboxes = sessions.iter().flat_map(|session| sandboxes(session, &policy)).collect();
             Ok(((Reply::Sandboxes(sandboxes), None), None))
         }
         Deed::Log => {
@@ -157,25 +167,28 @@ pub(super) fn read(approved: Approved, state: &State) -> Result<(Answered, Optio
 }
 
 /// A session's own, and those of single commands.
-fn sandboxes(session: &Session) -> Vec<SandboxState> {
+fn sandboxes(session: &Session, policy: &InForce) -> Vec<SandboxState> {
     let restored = session.restored.borrow().clone();
     let own = match &restored {
-        Some(_) => SandboxState { stage: Stage::Stopped, ..sandbox(session, &session.sandbox) },
-        None => sandbox(session, &session.sandbox),
+        Some(_) => SandboxState { stage: Stage::Stopped, ..sandbox(session, &session.sandbox, policy) },
+        None => sandbox(session, &session.sandbox, policy),
     };
-    let restored = restored.map(|restored| sandbox(session, &restored));
+    let restored = restored.map(|restored| sandbox(session, &restored, policy));
     let apart = session.pool.iter().flat_map(|pool| pool.all());
     let apart = apart.map(|(apart, clean)| {
         let stage = match apart.stage() {
             Stage::Ready if clean => Stage::Clean,
             stage => stage,
         };
-        SandboxState { stage, ..sandbox(session, &apart) }
+        SandboxState { stage, ..sandbox(session, &apart, policy) }
     });
     [own].into_iter().chain(restored).chain(apart).collect()
 }
 
-fn sandbox(session: &Session, sandbox: &Sandbox) -> SandboxState {
+fn sandbox(session: &Session, sandbox: &Sandbox, policy: &InForce) -> SandboxState {
+    let profile = policy.profiles.get(&session.profile);
+    let devices =
+        profile.into_iter().flat_map(|profile| profile.devices.iter().map(|device| device.name().to_owned()));
     SandboxState {
         id: sandbox.id,
         session: session.id,
@@ -187,6 +200,7 @@ fn sandbox(session: &Session, sandbox: &Sandbox) -> SandboxState {
         label: session.label.borrow().join(&session.sources()),
         since: sandbox.since,
         found: sandbox.found.get(),
+        devices: devices.collect(),
     }
 }
 

@@ -185,6 +185,8 @@ impl Work {
             Exit::OutputLimit => ("output limit", None, None),
             Exit::Mismatch => ("not what was granted", None, None),
             Exit::SandboxGone => ("sandbox gone", None, None),
+            Exit::MemoryLimit => ("memory limit", None, None),
+            Exit::ProcessLimit => ("process limit", None, None),
         };
         let outcome = Outcome {
             session: self.session.id.0,
@@ -215,6 +217,7 @@ async fn open(
     let profile = policy.profiles.get(&opening.profile).ok_or(ErrorCode::UnknownProfile)?;
     let verifier = Verifier::new(&opening.agent).map_err(|_| ErrorCode::Malformed)?;
     let workspace = descriptors.into_iter().next();
+    let (devices, strict_io) = pool::hardware(profile);
     let plan = Plan {
         uid: speaker.uid,
         gid: speaker.gid,
@@ -223,6 +226,8 @@ async fn open(
         workspace: workspace
             .map_or(Workspace::None, |folder| Workspace::Folder(folder, profile.limits.layer)),
         from: None,
+        devices,
+        strict_io,
     };
     let sandbox = Sandbox::start(&state.launcher, plan).await?;
     // Everything may have been stopped meanwhile, and this was not among it.

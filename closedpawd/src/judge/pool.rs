@@ -9,8 +9,8 @@ use super::sandboxes::{Plan, Sandbox, Workspace};
 use super::sessions::Session;
 use super::state::State;
 use crate::verbs::Limits;
-use closedpaw_protocol::{ErrorCode, Refusal, SandboxId};
-use closedpaw_rules::{Commands, Profile};
+use closedpaw_protocol::{Devices, ErrorCode, Refusal, SandboxId};
+use closedpaw_rules::{Commands, Profile, Resource};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -161,8 +161,12 @@ impl Session {
             None => Workspace::None,
         };
         let (uid, gid, isolation) = (self.uid, self.gid, self.isolation);
+        let (devices, strict_io) = hardware(&profile);
         let limits = limits(&profile);
-        Sandbox::begin(&state.launcher, Plan { uid, gid, isolation, limits, workspace, from: None })
+        Sandbox::begin(
+            &state.launcher,
+            Plan { uid, gid, isolation, limits, workspace, devices, strict_io, from: None },
+        )
     }
 }
 
@@ -172,6 +176,11 @@ fn wanted(profile: &Profile, state: &State) -> usize {
         Commands::Together => 0,
         Commands::Apart { pool } => bearable(pool as usize, state.pressure.now()),
     }
+}
+
+/// The devices that a profile names, and whether it starts nowhere where a disk cannot be limited.
+pub(super) fn hardware(profile: &Profile) -> (Devices, bool) {
+    (profile.devices.iter().copied().collect(), profile.require.contains(&Resource::Io))
 }
 
 /// The launcher's form of a profile's limits.
@@ -184,6 +193,7 @@ pub(super) fn limits(profile: &Profile) -> Limits {
         cpu: limits.cpu.saturating_mul(10),
         tmp: limits.tmp,
         files: limits.files,
+        io: limits.io,
     }
 }
 

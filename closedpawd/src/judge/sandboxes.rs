@@ -5,11 +5,13 @@ use super::clock;
 use super::launcher::Launcher;
 use super::memory::Memory;
 use super::staged;
+use crate::launcher::events;
 use crate::verbs::{Limits, Saved, Verb};
 use closedpaw_descriptors::Packets;
 use closedpaw_protocol::message::Stage;
 use closedpaw_protocol::relay::{Gate, Grant, RECORD, Record};
-use closedpaw_protocol::{ErrorCode, Refusal, SandboxId, Tier};
+use closedpaw_protocol::stream::Exit;
+use closedpaw_protocol::{Devices, ErrorCode, Refusal, SandboxId, Tier};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,6 +73,9 @@ pub(super) struct Plan {
     pub(super) workspace: Workspace,
     /// What it goes on with, if it is no new one: of this sandbox what is saved there.
     pub(super) from: Option<(SandboxId, Saved)>,
+    pub(super) devices: Devices,
+    /// Whether every disk that it reads from has to be one that can be limited.
+    pub(super) strict_io: bool,
 }
 
 /// What lies at `/workspace`.
@@ -171,7 +176,7 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, isolation, from } = plan;
+        let Plan { uid, gid, limits, workspace, isolation, from, devices, strict_io } = plan;
         let (workspace, of) = match workspace {
             Workspace::None => (false, None),
             Workspace::Folder(..) => (true, None),
@@ -179,7 +184,8 @@ impl Sandbox {
         };
         let of = of.or(from.map(|(of, _)| of));
         let from = from.map(|(_, saved)| saved);
-        let start = Verb::Start { uid, gid, limits, workspace, tier: isolation, of, from };
+        let start =
+            Verb::Start { uid, gid, limits, workspace, tier: isolation, of, from, devices, strict_io };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -279,6 +285,7 @@ impl Sandbox {
 
     /// Reads the relay's records until it ends; the first must be the gate's.
     async fn serve(&self, relay: &Packets) -> Result<Refusal, ErrorCode> {
+        let mut reached = None;
         while let Ok(Some((bytes, _))) = relay.receive::<RECORD>().await {
             match Record::from_bytes(&bytes) {
                 Ok(Record::Gate(gate)) => {
@@ -299,7 +306,8 @@ impl Sandbox {
                         starting
                     });
                 }
-                Ok(record @ Record::Ended { work, .. }) => {
+                Ok(record @ Record::Ended { work, exit, .. }) => {
+                    reached = limit(exit);
                     if let Some(tell) = self.works.borrow_mut().remove(&work) {
                         let _ = tell.send(Some(record));
                     }
@@ -308,7 +316,11 @@ impl Sandbox {
             }
         }
         let ready = *self.phase.borrow() == Phase::Ready;
-        Ok(if ready { ErrorCode::SandboxGone } else { ErrorCode::SandboxFailed }.into())
+        Ok(match (ready, reached) {
+            (true, Some(limit)) => Refusal::because(ErrorCode::SandboxGone, limit),
+            (true, None) => ErrorCode::SandboxGone.into(),
+            (false, _) => ErrorCode::SandboxFailed.into(),
+        })
     }
 
     async fn killed(&self) {
@@ -346,7 +358,10 @@ impl Sandbox {
         self.ready().await?;
         let relay = self.relay.get().ok_or(ErrorCode::SandboxGone)?;
         let ended = self.expect(grant.work);
-        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        // By these the relay tells what the kernel has ended for a limit.
+        let events = events(self.id);
+        let descriptors: Vec<_> =
+            descriptors.iter().map(AsFd::as_fd).chain(events.iter().map(AsFd::as_fd)).collect();
         if relay.send(&grant.to_bytes(), &descriptors).await.is_err() {
             self.works.borrow_mut().remove(&grant.work);
             return Err(ErrorCode::SandboxGone.into());
@@ -414,6 +429,21 @@ impl Sandbox {
     /// Pieces of work running in it.
     pub(super) fn running(&self) -> usize {
         self.works.borrow().len()
+    }
+}
+
+/// The limit for which a sandbox has ended with its last work, if it was one.
+fn limit(exit: Exit) -> Option<&'static str> {
+    match exit {
+        Exit::MemoryLimit => Some("it reached its memory limit"),
+        Exit::ProcessLimit => Some("it reached its limit of processes"),
+        Exit::Status(_)
+        | Exit::Signal(_)
+        | Exit::NotStarted(_)
+        | Exit::Timeout
+        | Exit::OutputLimit
+        | Exit::Mismatch
+        | Exit::SandboxGone => None,
     }
 }
 

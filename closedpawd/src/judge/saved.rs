@@ -90,7 +90,11 @@ impl Session {
         };
         let (uid, gid, isolation, limits) = (self.uid, self.gid, self.isolation, pool::limits(profile));
         let from = Some((self.sandbox.id, place));
-        Sandbox::begin(&state.launcher, Plan { uid, gid, isolation, limits, workspace, from })
+        let (devices, strict_io) = pool::hardware(profile);
+        Sandbox::begin(
+            &state.launcher,
+            Plan { uid, gid, isolation, limits, workspace, from, devices, strict_io },
+        )
     }
 }
 

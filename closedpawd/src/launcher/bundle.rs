@@ -5,18 +5,21 @@
 #![forbid(unsafe_code)]
 
 use super::cgroups;
+use super::devices::{self, Node};
+use super::disks::Disk;
 use super::sandbox::Sandbox;
 use super::setup::Programs;
 use crate::verbs::Limits;
 use closedpaw_confine::workload::{EVERYWHERE, NAMESPACE_FLAGS, WITH_OWN_KERNEL};
+use closedpaw_protocol::Devices;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxIdMapping,
+    Capability, LinuxBlockIoBuilder, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxCpuBuilder, LinuxIdMapping,
     LinuxIdMappingBuilder, LinuxMemoryBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxPidsBuilder,
     LinuxResources, LinuxResourcesBuilder, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder,
-    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder, Mount, MountBuilder,
-    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder, UserBuilder,
+    LinuxSeccompBuilder, LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder, LinuxThrottleDevice,
+    LinuxThrottleDeviceBuilder, Mount, MountBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use std::collections::HashSet;
 use std::fs::{self, Permissions};
@@ -31,7 +34,8 @@ const STACK: u64 = 256 * 1024;
 const COPIED: [&str; 2] = ["ld.so.cache", "ld.so.conf"];
 
 /// The most that a sandbox may ever be given.
-const MOST: Limits = Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536 };
+const MOST: Limits =
+    Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536, io: 1 << 40 };
 
 /// The root filesystem for a user, made at the first call.
 pub(super) fn rootfs(run: &Path, programs: &Programs, uid: u32, gid: u32) -> io::Result<PathBuf> {
@@ -103,27 +107,34 @@ pub(super) struct Bundle<'a> {
     pub(super) workspace: Option<&'a Path>,
     /// The folder with the state that it goes on with, if it is no new one.
     pub(super) from: Option<&'a Path>,
+    /// The disks below what it reads.
+    pub(super) disks: &'a [Disk],
+    /// The devices of the host's, and their nodes.
+    pub(super) devices: Devices,
+    pub(super) nodes: &'a [Node],
 }
 
 impl Bundle<'_> {
     /// Writes `config.json` into the sandbox's folder.
     pub(super) fn write(&self) -> Result<(), OciSpecError> {
-        self.spec()?.save(self.sandbox.folder.join("config.json"))
+        self.spec(&cgroups::available())?.save(self.sandbox.folder.join("config.json"))
     }
 
     /// What was asked for, as far as this launcher goes.
     pub(super) fn bounded(&self) -> Limits {
-        let Limits { memory, pids, cpu, tmp, files } = self.limits;
+        let Limits { memory, pids, cpu, tmp, files, io } = self.limits;
         Limits {
             memory: memory.min(MOST.memory),
             pids: pids.min(MOST.pids),
             cpu: cpu.min(MOST.cpu),
             tmp: tmp.min(MOST.tmp),
             files: files.clamp(64, MOST.files),
+            io: io.min(MOST.io),
         }
     }
 
-    fn spec(&self) -> Result<Spec, OciSpecError> {
+    /// For a host with these controllers.
+    fn spec(&self, here: &[&str]) -> Result<Spec, OciSpecError> {
         let root = RootBuilder::default().path(self.rootfs).readonly(true).build()?;
         let mut linux = LinuxBuilder::default()
             .uid_mappings(self.ids(self.uid)?)
@@ -136,7 +147,10 @@ impl Bundle<'_> {
             )
             .seccomp(seccomp()?)
             .build()?;
-        if let Some(resources) = self.resources()? {
+        if !self.nodes.is_empty() {
+            linux.set_devices(Some(self.nodes.iter().map(Node::device).collect::<Result<_, _>>()?));
+        }
+        if let Some(resources) = self.resources(here)? {
             linux.set_resources(Some(resources));
             linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
         } else {
@@ -181,10 +195,11 @@ impl Bundle<'_> {
             .inheritable(HashSet::new())
             .ambient(HashSet::new())
             .build()?;
-        let arguments =
-            ["/closedpaw/init", "serve", &self.uid.to_string(), &self.gid.to_string()].map(str::to_owned);
+        let (uid, gid) = (self.uid.to_string(), self.gid.to_string());
+        let named = self.devices.iter().map(|device| device.name());
+        let arguments = ["/closedpaw/init", "serve", &uid, &gid].into_iter().chain(named);
         ProcessBuilder::default()
-            .args(arguments)
+            .args(arguments.map(str::to_owned).collect::<Vec<_>>())
             .cwd("/")
             .env(Vec::new())
             .user(UserBuilder::default().uid(0u32).gid(0u32).build()?)
@@ -208,13 +223,12 @@ impl Bundle<'_> {
         ])
     }
 
-    /// What this host's controllers can keep to; `None` where there are none.
-    fn resources(&self) -> Result<Option<LinuxResources>, OciSpecError> {
-        let here = cgroups::available();
+    /// What these controllers can keep to; `None` where there are none.
+    fn resources(&self, here: &[&str]) -> Result<Option<LinuxResources>, OciSpecError> {
         if here.is_empty() {
             return Ok(None);
         }
-        let Limits { memory, pids, cpu, .. } = self.bounded();
+        let Limits { memory, pids, cpu, io, .. } = self.bounded();
         let mut resources = LinuxResourcesBuilder::default().build()?;
         if memory > 0 && here.contains(&"memory") {
             let bytes = i64::try_from(memory).unwrap_or(i64::MAX);
@@ -226,6 +240,17 @@ impl Bundle<'_> {
         if cpu > 0 && here.contains(&"cpu") {
             let quota = i64::from(cpu) * 100;
             resources.set_cpu(Some(LinuxCpuBuilder::default().quota(quota).period(100_000u64).build()?));
+        }
+        if io > 0 && !self.disks.is_empty() && here.contains(&"io") {
+            let disks = self.disks.iter().map(|disk| throttled(*disk, io)).collect::<Result<Vec<_>, _>>()?;
+            let block = LinuxBlockIoBuilder::default()
+                .throttle_read_bps_device(disks.clone())
+                .throttle_write_bps_device(disks);
+            resources.set_block_io(Some(block.build()?));
+        }
+        if !self.nodes.is_empty() {
+            let allowed = std::iter::once(devices::no_other()).chain(self.nodes.iter().map(Node::allowed));
+            resources.set_devices(Some(allowed.collect::<Result<_, _>>()?));
         }
         Ok(Some(resources))
     }
@@ -239,6 +264,14 @@ const NAMESPACES: [LinuxNamespaceType; 6] = [
     LinuxNamespaceType::User,
     LinuxNamespaceType::Network,
 ];
+
+fn throttled(disk: Disk, rate: u64) -> Result<LinuxThrottleDevice, OciSpecError> {
+    LinuxThrottleDeviceBuilder::default()
+        .major(i64::from(disk.major))
+        .minor(i64::from(disk.minor))
+        .rate(rate)
+        .build()
+}
 
 fn mount(at: &str, typ: &str, source: &Path, options: &[&str]) -> Result<Mount, OciSpecError> {
     let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
@@ -270,4 +303,90 @@ fn clone() -> Result<LinuxSyscall, OciSpecError> {
         .action(LinuxSeccompAction::ScmpActAllow)
         .args(vec![none])
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::devices::tests::fake;
+    use super::*;
+    use closedpaw_protocol::{Device, SandboxId};
+
+    /// What is saved of a bundle with these, on a host with all controllers; and that it is an OCI configuration is what reading it
+    /// back shows.
+    fn rendered(limits: Limits, disks: &[Disk], devices: Devices, nodes: &[Node]) -> String {
+        let run = tempfile::tempdir().unwrap();
+        std::fs::create_dir(run.path().join("sandboxes")).unwrap();
+        let sandbox = Sandbox::new(run.path(), SandboxId([7; 16]), 0).unwrap();
+        let rootfs = Path::new("/rootfs");
+        let (uid, gid, workspace) = (1000, 1001, None);
+        let bundle = Bundle {
+            sandbox: &sandbox,
+            rootfs,
+            uid,
+            gid,
+            limits,
+            workspace,
+            from: None,
+            disks,
+            devices,
+            nodes,
+        };
+        let file = run.path().join("config.json");
+        bundle.spec(&["cpu", "io", "memory", "pids"]).unwrap().save(&file).unwrap();
+        let read = Spec::load(&file).unwrap();
+        assert_eq!(read, bundle.spec(&["cpu", "io", "memory", "pids"]).unwrap());
+        fs::read_to_string(file).unwrap().split_whitespace().collect()
+    }
+
+    #[track_caller]
+    fn has(text: &str, part: &str) {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+
+    /// config-linux.md, "Block IO": the words and the shape are the runtime specification's.
+    #[test]
+    fn io_is_limited_on_each_disk_both_ways() {
+        let limits = Limits { io: 104_857_600, ..Limits::default() };
+        let disks = [Disk { major: 8, minor: 0 }, Disk { major: 254, minor: 16 }];
+        let text = rendered(limits, &disks, Devices::NONE, &[]);
+        let both = r#"[{"major":8,"minor":0,"rate":104857600},{"major":254,"minor":16,"rate":104857600}]"#;
+        let part = format!(r#""blockIO":{{"throttleReadBpsDevice":{both},"throttleWriteBpsDevice":{both}}}"#);
+        has(&text, &part);
+        for text in [
+            rendered(Limits::default(), &disks, Devices::NONE, &[]),
+            rendered(limits, &[], Devices::NONE, &[]),
+        ] {
+            assert!(!text.contains("blockIO"), "{text}");
+        }
+    }
+
+    /// config-linux.md, "Devices" and "Allowed Device list".
+    #[test]
+    fn a_device_that_is_named_is_rendered_with_its_rule() {
+        let nodes = [fake("/dev/kvm", 10, 232)];
+        let text = rendered(Limits::default(), &[], [Device::Kvm].into_iter().collect(), &nodes);
+        has(&text, r#""devices":[{"path":"/dev/kvm","type":"c","major":10,"minor":232,"fileMode":438}]"#);
+        let rules = r#""devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"minor":232,"access":"rw"}]"#;
+        has(&text, rules);
+        has(&text, r#""args":["/closedpaw/init","serve","1000","1001","/dev/kvm"]"#);
+    }
+
+    #[test]
+    fn gpus_are_rendered_each_with_its_rule() {
+        let nodes =
+            [fake("/dev/nvidiactl", 195, 255), fake("/dev/nvidia-uvm", 511, 0), fake("/dev/nvidia0", 195, 0)];
+        let text = rendered(Limits::default(), &[], [Device::Nvidia].into_iter().collect(), &nodes);
+        let devices = r#""devices":[{"path":"/dev/nvidiactl","type":"c","major":195,"minor":255,"fileMode":438},{"path":"/dev/nvidia-uvm","type":"c","major":511,"minor":0,"fileMode":438},{"path":"/dev/nvidia0","type":"c","major":195,"minor":0,"fileMode":438}]"#;
+        has(&text, devices);
+        let rules = r#""devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":195,"minor":255,"access":"rw"},{"allow":true,"type":"c","major":511,"minor":0,"access":"rw"},{"allow":true,"type":"c","major":195,"minor":0,"access":"rw"}]"#;
+        has(&text, rules);
+        has(&text, r#""args":["/closedpaw/init","serve","1000","1001","nvidia"]"#);
+    }
+
+    #[test]
+    fn without_a_name_no_device_is_rendered() {
+        let text = rendered(Limits::default(), &[], Devices::NONE, &[]);
+        assert!(!text.contains("/dev/"), "{text}");
+        has(&text, r#""args":["/closedpaw/init","serve","1000","1001"]"#);
+    }
 }

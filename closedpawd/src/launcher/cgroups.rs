@@ -1,11 +1,13 @@
 //! Which limits this host can give: cgroup v2 controllers, or nothing. And where in the tree the sandboxes are.
 #![forbid(unsafe_code)]
 
+use super::disks::Disk;
 use crate::verbs::Limits;
+use closedpaw_protocol::SandboxId;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use rustix::process::Pid;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,7 +55,7 @@ pub(super) fn path(sandbox: &Path) -> PathBuf {
 
 /// Makes the cgroup of a sandbox whose runtime makes none, with what this host's controllers can keep to. Gives the file by
 /// which a process puts itself into it; none where there are no controllers.
-pub(super) fn make(sandbox: &Path, limits: Limits) -> io::Result<Option<PathBuf>> {
+pub(super) fn make(sandbox: &Path, limits: Limits, disks: &[Disk]) -> io::Result<Option<PathBuf>> {
     let here = available();
     if here.is_empty() {
         return Ok(None);
@@ -70,7 +72,7 @@ pub(super) fn make(sandbox: &Path, limits: Limits) -> io::Result<Option<PathBuf>
         }
     }
     let set = |name: &str, value: String| fs::write(cgroup.join(name), value);
-    let Limits { memory, pids, cpu, .. } = limits;
+    let Limits { memory, pids, cpu, io, .. } = limits;
     if memory > 0 && here.contains(&"memory") {
         set("memory.max", memory.to_string())?;
         if cgroup.join("memory.swap.max").exists() {
@@ -82,6 +84,10 @@ pub(super) fn make(sandbox: &Path, limits: Limits) -> io::Result<Option<PathBuf>
     }
     if cpu > 0 && here.contains(&"cpu") {
         set("cpu.max", format!("{} 100000", u64::from(cpu) * 100))?;
+    }
+    if io > 0 && here.contains(&"io") {
+        // One disk at a time is what the kernel takes.
+        disks.iter().try_for_each(|disk| set("io.max", format!("{disk} rbps={io} wbps={io}")))?;
     }
     Ok(Some(cgroup.join("cgroup.procs")))
 }
@@ -97,6 +103,18 @@ pub(super) fn remove(sandbox: &Path) {
             Ok(()) | Err(_) => return,
         }
     }
+}
+
+/// What a sandbox's cgroup counts of limits that were reached: `memory.events`, `pids.events`, open to be read. Fewer, or none, where
+/// there is no cgroup of its own.
+pub fn events(sandbox: SandboxId) -> Vec<File> {
+    let name = sandbox.to_string();
+    let open =
+        |cgroup: &Path| ["memory.events", "pids.events"].map(|events| File::open(cgroup.join(events)).ok());
+    // Below the delegated cgroup, or below the one that a daemon without systemd makes.
+    let places = [Path::new(MOUNT).join(&name), Path::new(MOUNT).join("closedpaw").join(&name)];
+    let found = places.into_iter().find(|cgroup| cgroup.is_dir());
+    found.map(|cgroup| open(&cgroup).into_iter().flatten().collect()).unwrap_or_default()
 }
 
 fn inside(sandbox: &Path) -> PathBuf {

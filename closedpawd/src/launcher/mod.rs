@@ -6,6 +6,8 @@
 
 mod bundle;
 mod cgroups;
+mod devices;
+mod disks;
 mod judge;
 mod layer;
 mod manager;
@@ -23,7 +25,8 @@ mod store;
 mod sys;
 mod tidy;
 
-pub use cgroups::{LIMITS, available as available_limits};
+pub use cgroups::{LIMITS, available as available_limits, events};
+pub use devices::found_device;
 pub use pin::{Pin, PinError, write as write_pin};
 pub use runtimes::found;
 pub use setup::{SetupError, check_kernel};

@@ -56,6 +56,9 @@ pub(super) struct Sandbox {
 /// Where a later launcher finds the slot and the root filesystem, as links in the sandbox's folder.
 const NOTES: [&str; 5] = ["slot", "root", "domain", "of", "person"];
 
+/// And, from the mount on, the number of the filesystem that its workspace is on.
+const ON: &str = "on";
+
 /// And the tier, from the start on.
 const TIER: &str = "tier";
 
@@ -117,6 +120,16 @@ impl Sandbox {
         (sandbox.person, sandbox.layered) = (number(person), parts.merged.is_some());
         (sandbox.process, sandbox.relay) = (parts.process.take(), parts.relay.take());
         Some(sandbox)
+    }
+
+    /// Takes note of the filesystem that its workspace is on, for itself and for those that share its layer.
+    pub(super) fn lies_on(&self, device: u64) -> io::Result<()> {
+        std::os::unix::fs::symlink(device.to_string(), self.folder.join(ON))
+    }
+
+    /// The number of that filesystem, whichever launcher mounted the layer.
+    pub(super) fn workspace_on(&self) -> Option<u64> {
+        fs::read_link(self.folder.join(ON)).ok()?.to_str()?.parse().ok()
     }
 
     /// Takes note of what it is to run in, before there is anything of it to be forgotten.
@@ -190,8 +203,9 @@ impl Sandbox {
     pub(super) fn shared(&self) -> Result<Shared, ErrorCode> {
         let relay = self.relay.as_ref().filter(|_| self.taken_back);
         let mounts = relay.map(sys::mounts_of).transpose().map_err(internal)?;
+        let on = self.workspace_on();
         let merged = self.layered.then(|| Layer::merged(&self.folder));
-        Ok(Shared { folder: self.folder.clone(), merged, domain: self.domain, mounts })
+        Ok(Shared { folder: self.folder.clone(), merged, domain: self.domain, on, mounts })
     }
 
     /// Takes note of the relay's process.
@@ -253,6 +267,8 @@ pub(super) struct Shared {
     pub(super) merged: Option<PathBuf>,
     /// The slot whose categories its files have.
     pub(super) domain: u32,
+    /// The number of the filesystem below it.
+    pub(super) on: Option<u64>,
     /// The mount table that that is in, where it is not this launcher's: an earlier launcher's, in which the relay of the sandbox
     /// that it is of still is.
     mounts: Option<OwnedFd>,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::bundle::{self, Bundle};
+use super::disks::{self, Disk};
 use super::judge::Judge;
 use super::layer::Layer;
 use super::runtimes::Runtimes;
@@ -9,7 +10,7 @@ use super::sandbox::{MOST, Sandbox, tier_of};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
-use super::{cgroups, internal, manager, orphans, saved, schedule, sys, tidy};
+use super::{cgroups, devices, internal, manager, orphans, saved, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
 use crate::verbs::{Answer, MEMORY, ORDER, Saved, Verb};
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -348,6 +350,7 @@ impl Launcher {
                 let (layer, merged) = Layer::mount(&sandbox.folder, &workspace, uid, bytes, &label)?;
                 sandbox.layer = Some(layer);
                 (sandbox.person, sandbox.layered) = (Some(uid), true);
+                sandbox.lies_on(rustix::fs::fstat(&workspace).map_err(internal)?.st_dev).map_err(internal)?;
                 sandbox.lent.merged = Some(merged.try_clone().map_err(internal)?);
                 Ok(Done::Now(vec![merged]))
             }
@@ -401,7 +404,7 @@ impl Launcher {
     }
 
     fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let Verb::Start { uid, gid, limits, workspace, tier, of, from } = verb else {
+        let Verb::Start { uid, gid, limits, workspace, tier, of, from, devices, strict_io } = verb else {
             return Err(ErrorCode::Malformed);
         };
         let mut shared = match of {
@@ -415,10 +418,13 @@ impl Launcher {
             return Err(ErrorCode::WorkspaceForbidden);
         }
         let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
+        let nodes = &devices::all(devices.iter())?;
         let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
         if *sandbox.person.get_or_insert(uid) != uid {
             return Err(ErrorCode::WorkspaceForbidden);
         }
+        let on = shared.as_ref().map_or_else(|| sandbox.workspace_on(), |shared| shared.on);
+        let disks = &disks_of(on, limits.io > 0, strict_io)?;
         sandbox.runs_in(tier).map_err(internal)?;
         let merged = match &shared {
             Some(shared) => {
@@ -437,7 +443,8 @@ impl Launcher {
         };
         let state = shared.as_ref().zip(from).map(|(shared, from)| saved::place(&shared.folder, from));
         let (workspace, from) = (merged.as_deref(), state.as_deref());
-        let bundle = Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace, from };
+        let bundle =
+            Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace, from, disks, devices, nodes };
         let mut command = self.runtimes.of(tier)?.start(&bundle)?;
         if let Some(shared) = &mut shared {
             shared.seen_by(&mut command);
@@ -608,6 +615,30 @@ impl Launcher {
         let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         frames::send_packet(&self.judge.socket, &answer, &descriptors)
     }
+}
+
+/// The disks below what a sandbox reads, where reading is limited: those of its workspace and of `/usr`. What it writes is memory.
+fn disks_of(workspace: Option<u64>, limited: bool, strict: bool) -> Result<Vec<Disk>, ErrorCode> {
+    if !limited {
+        return Ok(Vec::new());
+    }
+    let usr = fs::metadata("/usr").map_err(internal)?.dev();
+    let mut disks = Vec::new();
+    for device in workspace.into_iter().chain([usr]) {
+        match disks::below(device) {
+            Some(disk) => disks.push(disk),
+            None if strict => {
+                tracing::error!(
+                    "launcher: io: a filesystem is on no disk that the kernel tells by its number"
+                );
+                return Err(ErrorCode::LimitsMissing);
+            }
+            None => tracing::warn!("launcher: io: a filesystem is on no disk that could be limited"),
+        }
+    }
+    disks.sort_unstable();
+    disks.dedup();
+    Ok(disks)
 }
 
 /// Whether an order is already carried out.

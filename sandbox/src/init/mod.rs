@@ -16,13 +16,14 @@ mod work;
 
 use crate::channel::{Channel, Mode};
 use closedpaw_confine::calls;
+use closedpaw_protocol::{Device, Devices};
 use reap::Reaper;
 use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 use tokio::net::unix::pipe;
 
-/// Who the workload is: `closedpaw-init serve UID GID`.
+/// Who the workload is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct User {
     uid: u32,
@@ -31,15 +32,20 @@ pub(crate) struct User {
     domain: Option<BorrowedFd<'static>>,
 }
 
-/// Serves the channel, or does one file operation (`list`, `read` or `write` PATH).
+/// Serves the channel (`closedpaw-init serve UID GID`, and the devices of the host's that the sandbox has), or does one file operation (`list`, `read` or `write` PATH).
 pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["serve", uid, gid] => match (uid.parse(), gid.parse()) {
-            (Ok(uid), Ok(gid)) => serve(User { uid, gid, domain: domain::prepare() }),
-            _ => ExitCode::from(64),
-        },
+        ["serve", uid, gid, devices @ ..] => {
+            let devices: Option<Devices> = devices.iter().map(|word| Device::named(word)).collect();
+            match (uid.parse(), gid.parse(), devices) {
+                (Ok(uid), Ok(gid), Some(devices)) => {
+                    serve(User { uid, gid, domain: domain::prepare() }, devices)
+                }
+                _ => ExitCode::from(64),
+            }
+        }
         ["list", path] => files::list(path),
         ["read", path] => files::read(path),
         ["write", path] => files::write(path),
@@ -47,14 +53,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(user: User) -> ExitCode {
+fn serve(user: User, devices: Devices) -> ExitCode {
     // To everything in this sandbox clone3 does not exist, and libraries fall back to clone. Its flags lie in memory,
     // where no filter sees them, so it could make namespaces; and the runtime's own filter can only answer EPERM, at
     // which libraries give up.
     if calls::missing(&[libc::SYS_clone3]).is_err() {
         return ExitCode::FAILURE;
     }
-    let findings = Rc::new(gate::Findings::at_start(user.domain));
+    let findings = Rc::new(gate::Findings::at_start(devices, user.domain));
     let Ok((from, to)) = sys::channel() else { return ExitCode::FAILURE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let Ok(runtime) = runtime else { return ExitCode::FAILURE };

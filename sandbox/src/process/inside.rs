@@ -3,6 +3,7 @@
 
 use super::{Plan, READY, root};
 use closedpaw_confine::{Capability, no_new_privileges, only_capabilities, workload};
+use closedpaw_protocol::Device;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
@@ -48,6 +49,7 @@ fn give_up(plan: &Plan, say: &mut PipeWriter, mut listen: PipeReader) -> io::Res
     no_new_privileges().map_err(io::Error::other)?;
     let mut init = Command::new("/closedpaw/init");
     init.args(["serve", &plan.uid.to_string(), &plan.gid.to_string()]).env_clear().stderr(Stdio::null());
+    init.args(plan.kvm.then_some(Device::Kvm.name()));
     // What executes a program is on the list; what else it takes was done before.
     workload::on_the_hosts_kernel().map_err(io::Error::other)?;
     Err(init.exec())

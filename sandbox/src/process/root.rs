@@ -37,7 +37,7 @@ pub(super) fn enter(plan: &Plan) -> io::Result<()> {
     sys::read_only_below(&root.join("usr"))?;
     name_it(&root.join("proc"))?;
     processes(&root.join("proc"))?;
-    devices(&root.join("dev"))?;
+    devices(&root.join("dev"), plan.kvm)?;
     memory("tmp", &root.join("tmp"), HARMLESS, &format!("mode=1777,size={},nr_inodes=262144", plan.tmp))?;
     if let Some(workspace) = &plan.workspace {
         bind(workspace, &root.join("workspace"))?;
@@ -77,10 +77,10 @@ fn processes(at: &Path) -> io::Result<()> {
     Ok(mount(Some("proc"), at, Some("proc"), HARMLESS | MsFlags::MS_NOEXEC, Some("subset=pid"))?)
 }
 
-fn devices(at: &Path) -> io::Result<()> {
+fn devices(at: &Path, kvm: bool) -> io::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     memory("dev", at, flags, "mode=755,size=64k")?;
-    for device in DEVICES {
+    for device in DEVICES.into_iter().chain(kvm.then_some("kvm")) {
         let place = at.join(device);
         File::create_new(&place)?;
         bind(&Path::new("/dev").join(device), &place)?;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod confine;
+mod events;
 mod work;
 
 use crate::channel::{Channel, MAX_WORK, Mode, Opener, read_frame, write_frame};
@@ -18,9 +19,13 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::unix::pipe;
+use tokio::sync::Semaphore;
 
 /// How long the sandbox has to answer for the first time.
 const START: Duration = Duration::from_secs(30);
+
+/// How long work that a sandbox's end has ended may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Confines itself, says what it may still do, and serves until either side ends.
 pub fn main() -> ExitCode {
@@ -64,24 +69,29 @@ async fn serve([control, to_sandbox, from_sandbox]: [OwnedFd; 3]) -> std::io::Re
     let (channel, opener) = Channel::new(from, to, Mode::Client);
     // Init may not open streams yet; one that does is hostile, and its channel ends.
     let channel = channel.drive(|_stream| false);
+    let running = Rc::new(Semaphore::new(MAX_WORK));
     tokio::select! {
-        () = channel => Err(std::io::Error::other("the sandbox has ended")),
-        result = judge(control, opener) => result,
+        () = channel => {
+            // Each piece of work has its end to tell, and that it was for a limit.
+            let all = running.acquire_many(u32::try_from(MAX_WORK).unwrap_or(u32::MAX));
+            drop(tokio::time::timeout(LAST_WORDS, all).await);
+            Err(std::io::Error::other("the sandbox has ended"))
+        }
+        result = judge(control, opener, &running) => result,
     }
 }
 
 /// Reports the start gate, then does as the judge grants.
-async fn judge(control: Rc<Packets>, opener: Opener) -> std::io::Result<()> {
+async fn judge(control: Rc<Packets>, opener: Opener, running: &Rc<Semaphore>) -> std::io::Result<()> {
     let gate = tokio::select! {
         gate = tokio::time::timeout(START, gate(&opener)) => gate??,
         // Nothing is granted before the gate is known, so this is the judge's end.
         _ = control.receive::<GRANT>() => return Ok(()),
     };
     control.send(&Record::Gate(gate).to_bytes(), &[]).await?;
-    let running = Rc::new(tokio::sync::Semaphore::new(MAX_WORK));
     while let Some((bytes, descriptors)) = control.receive::<GRANT>().await? {
         let grant = Grant::from_bytes(&bytes).map_err(std::io::Error::other)?;
-        let permit = Rc::clone(&running);
+        let permit = Rc::clone(running);
         let (control, opener) = (Rc::clone(&control), opener.clone());
         tokio::task::spawn_local(async move {
             let Ok(_place) = permit.acquire().await else { return };

@@ -1,6 +1,7 @@
 //! One piece of work: a client's stream, a stream of the channel, and the bounds of its grant.
 #![forbid(unsafe_code)]
 
+use super::events::Events;
 use crate::channel::{Opener, Stream, read_frame, write_frame};
 use closedpaw_descriptors::{Packets, sealed};
 use closedpaw_protocol::action::{self, Action, Effect, Stdin};
@@ -37,6 +38,8 @@ pub(super) struct Work {
     input: u64,
     output: u64,
     hash: blake3::Hasher,
+    /// Whether the client has gone, and the program was ended for that.
+    left: bool,
 }
 
 /// What was granted, found to be what the client sent.
@@ -64,6 +67,7 @@ impl Work {
             input: 0,
             output: 0,
             hash: blake3::Hasher::new(),
+            left: false,
         }
     }
 
@@ -74,7 +78,12 @@ impl Work {
         };
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let exit = match self.order(&mut from_client).await {
-            Some(order) => self.carry(order, opener, &mut from_client, &mut to_client).await,
+            Some(order) => {
+                // What came besides is the sandbox's counts.
+                let events = Events::new(self.descriptors.by_ref());
+                let exit = self.carry(order, opener, &mut from_client, &mut to_client).await;
+                if self.left { exit } else { events.name(exit) }
+            }
             None => Exit::Mismatch,
         };
         self.record(exit).await;
@@ -125,11 +134,18 @@ impl Work {
             Some(exit @ (Exit::Status(_) | Exit::Signal(_) | Exit::NotStarted(_) | Exit::SandboxGone)) => {
                 exit
             }
-            Some(exit @ (Exit::Timeout | Exit::OutputLimit | Exit::Mismatch)) => {
+            Some(
+                exit @ (Exit::Timeout
+                | Exit::OutputLimit
+                | Exit::Mismatch
+                | Exit::MemoryLimit
+                | Exit::ProcessLimit),
+            ) => {
                 ends.bring(&mut from_init, &mut to_init).await;
                 exit
             }
             None => {
+                self.left = true;
                 ends.bring(&mut from_init, &mut to_init).await;
                 Exit::Signal(9)
             }
@@ -180,9 +196,15 @@ impl Work {
 fn init_exit(payload: &[u8]) -> Exit {
     match Exit::from_bytes(payload) {
         Ok(exit @ (Exit::Status(_) | Exit::Signal(_) | Exit::NotStarted(_))) => exit,
-        Ok(Exit::Timeout | Exit::OutputLimit | Exit::Mismatch | Exit::SandboxGone) | Err(_) => {
-            Exit::SandboxGone
-        }
+        Ok(
+            Exit::Timeout
+            | Exit::OutputLimit
+            | Exit::Mismatch
+            | Exit::SandboxGone
+            | Exit::MemoryLimit
+            | Exit::ProcessLimit,
+        )
+        | Err(_) => Exit::SandboxGone,
     }
 }
 

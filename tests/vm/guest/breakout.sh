@@ -68,3 +68,21 @@ cell() {
         *) echo 'own kernel' ;;
     esac
 }
+
+# table FIRST HEAD COLUMN…: the table of docs/ISOLATION.md, of the attempts in the artifact FIRST: a cell says what stopped an attempt,
+# a bold one that nothing did.
+table() {
+    local first=$1 head=$2 attempt column
+    shift 2
+    {
+        echo "| attempt | $head |"
+        printf '|---'
+        printf '|---%.0s' "$@"
+        echo '|'
+        while read -r attempt _; do
+            printf '| %s |' "${attempt//-/ }"
+            for column in "$@"; do printf ' %s |' "$(cell "$attempt" "$column")"; done
+            echo
+        done <"/artifacts/$first"
+    } >/artifacts/table.md
+}

@@ -110,6 +110,60 @@ allow_program() {
     systemctl reload closedpawd
 }
 
+# profile NAME ISOLATION MEMORY PIDS [LINE…]: a profile that is strict about its limits; the lines go to those.
+profile() {
+    local name=$1 isolation=$2 memory=$3 pids=$4
+    shift 4
+    {
+        printf 'version = 1\n[[profile]]\nname = "%s"\nisolation = "%s"\nrequire = ["cpu", "memory", "pids"]\n' "$name" "$isolation"
+        printf 'env = ["LANG"]\nmounts = { workspace = "layer" }\n[profile.limits]\nmemory = "%s"\npids = %s\n' "$memory" "$pids"
+        printf 'cpu = 150\noutput = "16MiB"\nfiles = 1024\ntmp = "64MiB"\nlayer = "64MiB"\n'
+        [ "$#" = 0 ] || printf '%s\n' "$@"
+    } >"/etc/closedpaw/profiles.d/$name.toml"
+}
+
+# allow_in_process PROGRAM…: what the shipped rules allow in no such sandbox: to open one, and these programs with any words.
+allow_in_process() {
+    local programs
+    programs=$(printf '["%s", "**"], ' "$@")
+    rule opening-process 'allow = ["open"]' 'isolation = "process"' 'role = "approver"'
+    rule work-in-process 'allow = ["exec"]' "argv = [${programs}[\"hostname\"]]" 'isolation = "process"' 'role = ["agent", "approver"]'
+    systemctl reload closedpawd
+}
+
+# The newest outcome in the log, in the log's word.
+outcome() { jq -r 'select(.kind == "outcome") | .outcome' /var/log/closedpaw/audit/audit.jsonl | tail -n 1; }
+
+# disk_of PATH: the number of the whole disk that it lies on, as lsblk(8) says.
+disk_of() {
+    local source parent
+    source=$(findmnt -no SOURCE -T "$1")
+    parent=$(lsblk -ndo PKNAME "$source")
+    lsblk -ndo MAJ:MIN "${parent:+/dev/}${parent:-$source}" | tr -d ' '
+}
+
+# talker COMMAND…: alice's command, one that says what it hears; it hears what is written to descriptor 7, and what it says is in
+# /tmp/talk.out.
+talker() {
+    rm -f /tmp/talk.in /tmp/talk.out
+    mkfifo /tmp/talk.in
+    exec 7<>/tmp/talk.in
+    (
+        # Its input ends when the test closes it.
+        exec </tmp/talk.in 7>&-
+        status=0
+        as alice "$@" >/tmp/talk.out 2>&1 || status=$?
+        echo "status $status" >>/tmp/talk.out
+    ) &
+    say before
+}
+
+# say WORD: it goes in, and comes out.
+say() {
+    echo "$1" >&7
+    until_true "it says $1" grep -qx "$1" /tmp/talk.out
+}
+
 # sleeper PERSON: a sandbox of the person's that runs until it is ended; waits until its work has begun.
 sleeper() {
     : >/tmp/sleeper.out

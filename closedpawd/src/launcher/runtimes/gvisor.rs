@@ -8,7 +8,7 @@ use super::super::{cgroups, internal, sys};
 use super::Runtime;
 use crate::paths::Paths;
 use closedpaw_confine::domain;
-use closedpaw_protocol::ErrorCode;
+use closedpaw_protocol::{Device, ErrorCode};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
@@ -113,9 +113,10 @@ fn ends_well(mut command: Command) -> io::Result<bool> {
 impl Runtime for Gvisor {
     fn start(&mut self, bundle: &Bundle<'_>) -> Result<Command, ErrorCode> {
         // Create and start in one call, so that a launcher killed meanwhile leaves nothing created that nobody starts.
-        let words: &[&str] =
-            if bundle.from.is_some() { &["restore", "--detach"] } else { &["run", "--detach"] };
-        let mut command = self.command(words, Some(bundle.sandbox.domain))?;
+        let verb = if bundle.from.is_some() { "restore" } else { "run" };
+        let gpus = bundle.devices.contains(Device::Nvidia).then_some("--nvproxy");
+        let words: Vec<&str> = gpus.into_iter().chain([verb, "--detach"]).collect();
+        let mut command = self.command(&words, Some(bundle.sandbox.domain))?;
         if let Some(state) = bundle.from {
             command.arg("--image-path").arg(state);
         }

@@ -5,7 +5,7 @@ use super::super::bundle::Bundle;
 use super::super::selinux::SeLinux;
 use super::super::{cgroups, internal, setup, sys};
 use super::Runtime;
-use closedpaw_protocol::ErrorCode;
+use closedpaw_protocol::{Device, ErrorCode};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -48,12 +48,13 @@ impl Runtime for Process {
         command.arg(bundle.rootfs).arg(sandbox.folder.join("pid"));
         let ids = [sandbox.root_uid(), bundle.uid, bundle.gid, limits.files, limits.pids];
         command.args(ids.map(|number| number.to_string())).arg(limits.tmp.to_string());
+        command.arg(u8::from(bundle.devices.contains(Device::Kvm)).to_string());
         if let Some(merged) = bundle.workspace {
             command.arg(merged);
         }
         // The sandbox itself has none; why it could not be made is for the journal.
         command.stderr(Stdio::inherit());
-        if let Some(own) = cgroups::make(&sandbox.folder, limits).map_err(internal)? {
+        if let Some(own) = cgroups::make(&sandbox.folder, limits, bundle.disks).map_err(internal)? {
             sys::in_child(&mut command, move || fs::write(&own, "0"));
         }
         if let Some(selinux) = &self.selinux {
