@@ -111,6 +111,40 @@ impl Bundle<'_> {
         self.spec()?.save(self.sandbox.folder.join("config.json"))
     }
 
+    /// The same for a virtual machine.
+    pub(super) fn write_for_machine(&self) -> Result<(), OciSpecError> {
+        self.spec_for_machine()?.save(self.sandbox.folder.join("config.json"))
+    }
+
+    /// What the runtime of a virtual machine has to be told beyond what gVisor knows of itself.
+    fn spec_for_machine(&self) -> Result<Spec, OciSpecError> {
+        let mut spec = self.spec()?;
+        let annotations = MACHINE.map(|(name, value)| (format!("{KATA}{name}"), value.to_owned()));
+        spec.set_annotations(Some(annotations.into()));
+        if let Some(linux) = spec.linux_mut() {
+            // Limits are kept by the machine's own kernel, whatever the host's controllers are.
+            linux.set_resources(Some(self.resources(&cgroups::LIMITS)?));
+            linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
+        }
+        if let Some(mounts) = spec.mounts_mut() {
+            let plain = ["nosuid", "noexec"];
+            mounts.push(mount("/dev", "tmpfs", Path::new("tmpfs"), &["nosuid", "mode=755", "size=65536k"])?);
+            mounts.push(mount(
+                "/dev/pts",
+                "devpts",
+                Path::new("devpts"),
+                &[&plain[..], &["newinstance", "ptmxmode=0666", "mode=0620"]].concat(),
+            )?);
+            mounts.push(mount(
+                "/dev/shm",
+                "tmpfs",
+                Path::new("shm"),
+                &[&plain[..], &["nodev", "mode=1777", "size=65536k"]].concat(),
+            )?);
+        }
+        Ok(spec)
+    }
+
     /// What was asked for, as far as this launcher goes.
     pub(super) fn bounded(&self) -> Limits {
         let Limits { memory, pids, cpu, tmp, files } = self.limits;
@@ -136,11 +170,12 @@ impl Bundle<'_> {
             )
             .seccomp(seccomp()?)
             .build()?;
-        if let Some(resources) = self.resources()? {
-            linux.set_resources(Some(resources));
-            linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
-        } else {
+        let here = cgroups::available();
+        if here.is_empty() {
             linux.set_resources(None);
+        } else {
+            linux.set_resources(Some(self.resources(&here)?));
+            linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
         }
         SpecBuilder::default()
             .root(root)
@@ -208,12 +243,8 @@ impl Bundle<'_> {
         ])
     }
 
-    /// What this host's controllers can keep to; `None` where there are none.
-    fn resources(&self) -> Result<Option<LinuxResources>, OciSpecError> {
-        let here = cgroups::available();
-        if here.is_empty() {
-            return Ok(None);
-        }
+    /// What these controllers can keep to.
+    fn resources(&self, here: &[&str]) -> Result<LinuxResources, OciSpecError> {
         let Limits { memory, pids, cpu, .. } = self.bounded();
         let mut resources = LinuxResourcesBuilder::default().build()?;
         if memory > 0 && here.contains(&"memory") {
@@ -227,9 +258,17 @@ impl Bundle<'_> {
             let quota = i64::from(cpu) * 100;
             resources.set_cpu(Some(LinuxCpuBuilder::default().quota(quota).period(100_000u64).build()?));
         }
-        Ok(Some(resources))
+        Ok(resources)
     }
 }
+
+/// What the names of Kata Containers' own settings begin with
+/// (<https://github.com/kata-containers/kata-containers/blob/main/docs/how-to/how-to-set-sandbox-config-kata.md>).
+const KATA: &str = "io.katacontainers.config.runtime.";
+
+/// A machine without a network device, in whose kernel the list of calls counts.
+const MACHINE: [(&str, &str); 3] =
+    [("disable_new_netns", "true"), ("internetworking_model", "none"), ("disable_guest_seccomp", "false")];
 
 const NAMESPACES: [LinuxNamespaceType; 6] = [
     LinuxNamespaceType::Pid,

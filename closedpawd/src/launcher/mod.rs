@@ -24,8 +24,8 @@ mod sys;
 mod tidy;
 
 pub use cgroups::{LIMITS, available as available_limits};
-pub use pin::{Pin, PinError, write as write_pin};
-pub use runtimes::found;
+pub use pin::{Pin, PinError, Pinned, write as write_pin};
+pub use runtimes::{found, shim_of_kata};
 pub use setup::{SetupError, check_kernel};
 
 use crate::accounts;
