@@ -13,16 +13,13 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a start may take. A virtual machine boots meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// How long clearing up after one that failed may take.
 const AFTER: Duration = Duration::from_secs(15);
 
 /// Ends when the sandbox's first process runs and its number is in `pid_file`. This process's own input and output are the
 /// sandbox's then.
-pub(crate) fn start(shim: &Shim, pid_file: &Path) -> Result<(), ShimError> {
-    let limit = Limit::of(PATIENCE);
+pub(crate) fn start(shim: &Shim, pid_file: &Path, patience: Duration) -> Result<(), ShimError> {
+    let limit = Limit::of(patience);
     let _alone = finish::lock(shim, &limit)?;
     orphans::adopt()?;
     apart::set_apart(&shim.bundle)?;

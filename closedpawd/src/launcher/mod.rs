@@ -31,7 +31,7 @@ pub use setup::{SetupError, check_kernel};
 use crate::accounts;
 use crate::paths::Paths;
 use closedpaw_confine::floor;
-use closedpaw_protocol::ErrorCode;
+use closedpaw_protocol::{ErrorCode, Tier};
 use std::process::ExitCode;
 
 /// Sets everything up, starts the judge, and serves it until one of them ends.
@@ -62,7 +62,7 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     orphans::adopt().map_err(|error| SetupError::make("PR_SET_CHILD_SUBREAPER", error))?;
     let (sandboxes, left) = serve::take_back(paths, inherited.sandboxes);
     let judge = judge::start(paths, account, socket, key, &left)?;
-    let held = privileges::drop_to_needed()?;
+    let held = privileges::drop_to_needed(found(Tier::Kata, paths).is_ok())?;
     let runtime = pin::Pin::load(paths);
     let limits = cgroups::available();
     let selinux = selinux::SeLinux::find();

@@ -22,11 +22,13 @@ const PLACES: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/opt/kata/bin"];
 const NAME: &str = "containerd-shim-kata-v2";
 
 /// What the shim does not start a virtual machine without, and what to do about it.
-const NEEDS: [(&str, &str); 3] = [
+const NEEDS: [(&str, &str); 2] = [
     ("/dev/kvm", "enable virtualisation in the firmware and load kvm_intel or kvm_amd"),
     ("/dev/vhost-vsock", "modprobe vhost_vsock"),
-    ("/dev/log", "start systemd-journald or another system log"),
 ];
+
+/// What it does not start itself without. A confined daemon has no business there, so it is looked at where there is a shim.
+const LOG: (&str, &str) = ("/dev/log", "start systemd-journald or another system log");
 
 /// Kata Containers as the admin pinned it.
 pub(super) struct Kata {
@@ -51,7 +53,8 @@ pub(super) fn found(paths: &Paths) -> Result<String, String> {
         Err(error) => missing.push(error.to_string()),
     }
     let pin = Pin::of(Pinned::Kata, paths).map_err(|error| missing.push(error.to_string())).ok();
-    let lacking = NEEDS.into_iter().filter(|(device, _)| !Path::new(device).exists());
+    let needs = NEEDS.into_iter().chain(pin.as_ref().map(|_| LOG));
+    let lacking = needs.filter(|(device, _)| !Path::new(device).exists());
     missing.extend(lacking.map(|(device, remedy)| format!("{device} is missing; {remedy}")));
     match pin {
         Some(pin) if missing.is_empty() => Ok(pin.to_string()),

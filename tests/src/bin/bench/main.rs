@@ -26,6 +26,7 @@ mod report;
 mod requests;
 mod samples;
 mod second;
+mod shim;
 
 use closedpaw_tests::world::{LONG, World};
 use report::Report;
@@ -100,6 +101,7 @@ const PARTS: [(&str, Part); 9] = [
     ("cold start", cold::measure),
     ("steps of a cold start", cold::steps),
     ("the runtime alone", cold::runtime_alone),
+    ("a shim", shim::measure),
     ("output", output::measure),
     ("many sandboxes", many::measure),
     ("programs", programs::measure),
