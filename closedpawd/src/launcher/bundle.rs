@@ -310,3 +310,42 @@ fn clone() -> Result<LinuxSyscall, OciSpecError> {
         .args(vec![none])
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use closedpaw_protocol::SandboxId;
+    use std::collections::HashMap;
+
+    /// What Kata Containers' documentation and the OCI runtime specification call it; the host's controllers do not matter.
+    #[test]
+    fn a_machine_is_told_its_limits_and_that_it_has_no_network() {
+        let run = tempfile::tempdir().unwrap();
+        fs::create_dir(run.path().join("sandboxes")).unwrap();
+        let sandbox = &Sandbox::new(run.path(), SandboxId([1; 16]), 3).unwrap();
+        let limits = Limits { memory: 1 << 28, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024 };
+        let rootfs = Path::new("/rootfs");
+        let bundle = Bundle { sandbox, rootfs, uid: 1000, gid: 1000, limits, workspace: true };
+        let spec = bundle.spec_for_machine().unwrap();
+        let annotations = [
+            ("io.katacontainers.config.runtime.disable_new_netns", "true"),
+            ("io.katacontainers.config.runtime.internetworking_model", "none"),
+            ("io.katacontainers.config.runtime.disable_guest_seccomp", "false"),
+        ];
+        let expected: HashMap<_, _> = annotations.map(|(name, value)| (name.into(), value.into())).into();
+        assert_eq!(spec.annotations().as_ref(), Some(&expected));
+        let linux = spec.linux().as_ref().unwrap();
+        let resources = linux.resources().as_ref().unwrap();
+        assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(1 << 28));
+        assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(150_000));
+        assert!(linux.namespaces().as_ref().unwrap().iter().all(|namespace| namespace.path().is_none()));
+        assert!(linux.uid_mappings().as_ref().unwrap().iter().all(|map| map.host_id() != 0));
+        let places = |spec: &Spec| -> Vec<PathBuf> {
+            spec.mounts().iter().flatten().map(|mount| mount.destination().clone()).collect()
+        };
+        let [machine, gvisor] = [places(&spec), places(&bundle.spec().unwrap())];
+        assert_eq!(machine[..gvisor.len()], gvisor[..]);
+        assert_eq!(machine[gvisor.len()..], ["/dev", "/dev/pts", "/dev/shm"].map(PathBuf::from));
+        assert!(bundle.spec().unwrap().annotations().is_none());
+    }
+}
