@@ -13,15 +13,16 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Puts this process, which has one thread yet, and whatever it starts apart from all sandboxes but the one of `bundle`.
-pub(crate) fn set_apart(bundle: &Path) -> Result<(), ShimError> {
+/// Puts this process, which has one thread yet, and whatever it starts apart from all sandboxes but the one of `bundle`, and from
+/// what is mounted for them but `keep`.
+pub(crate) fn set_apart(bundle: &Path, keep: Option<&Path>) -> Result<(), ShimError> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(ShimError::here("unshare"))?;
     for kind in [MsFlags::MS_SLAVE, MsFlags::MS_SHARED] {
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | kind, None::<&str>)
             .map_err(ShimError::here("a mount table of its own"))?;
     }
     let table = fs::read("/proc/thread-self/mountinfo").map_err(ShimError::here("its mounts"))?;
-    for place in others(&table, bundle) {
+    for place in others(&table, bundle, keep) {
         match umount2(&place, MntFlags::MNT_DETACH) {
             // What was mounted on it has taken it along.
             Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
@@ -37,11 +38,14 @@ pub(crate) fn set_apart(bundle: &Path) -> Result<(), ShimError> {
 }
 
 /// The mounts in the folders beside `bundle`, the innermost first.
-fn others(table: &[u8], bundle: &Path) -> Vec<PathBuf> {
+fn others(table: &[u8], bundle: &Path, keep: Option<&Path>) -> Vec<PathBuf> {
     let Some(beside) = bundle.parent() else { return Vec::new() };
+    let is_kept = |place: &Path| keep.is_some_and(|keep| place.starts_with(keep));
     let places = table.split(|byte| *byte == b'\n').filter_map(place);
     let mut others: Vec<PathBuf> = places
-        .filter(|place| place.starts_with(beside) && *place != beside && !place.starts_with(bundle))
+        .filter(|place| {
+            place.starts_with(beside) && *place != beside && !place.starts_with(bundle) && !is_kept(place)
+        })
         .collect();
     others.reverse();
     others
@@ -84,13 +88,16 @@ mod tests {
 
     #[test]
     fn what_is_mounted_for_others_is_found_innermost_first() {
-        let found = others(TABLE, Path::new("/run/sandboxes/a"));
+        let found = others(TABLE, Path::new("/run/sandboxes/a"), None);
         assert_eq!(
             found,
             ["/run/sandboxes/b/merged/with a\\b", "/run/sandboxes/b/merged"].map(PathBuf::from)
         );
-        assert_eq!(others(TABLE, Path::new("/run/sandboxes/c")).len(), 4);
-        assert!(others(b"", Path::new("/run/sandboxes/a")).is_empty());
-        assert!(others(TABLE, Path::new("/elsewhere/a")).is_empty());
+        assert_eq!(others(TABLE, Path::new("/run/sandboxes/c"), None).len(), 4);
+        assert!(others(b"", Path::new("/run/sandboxes/a"), None).is_empty());
+        assert!(others(TABLE, Path::new("/elsewhere/a"), None).is_empty());
+        let keep = Some(Path::new("/run/sandboxes/a/merged"));
+        let found = others(TABLE, Path::new("/run/sandboxes/c"), keep);
+        assert!(found.contains(&PathBuf::from("/run/sandboxes/a/layer")) && found.len() == 3, "{found:?}");
     }
 }

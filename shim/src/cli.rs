@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::program::Shim;
+use crate::start::Start;
 use crate::{finish, start};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str =
-    "usage: closedpaw-shim start --shim PATH --bundle DIR --id ID --pid-file FILE [--seconds N]
+    "usage: closedpaw-shim start --shim PATH --bundle DIR --id ID --pid-file FILE [--keep MOUNT] [--seconds N]
        closedpaw-shim delete --shim PATH --bundle DIR --id ID";
 
 /// How long a start may take at most, in seconds. A virtual machine boots meanwhile.
@@ -18,8 +19,8 @@ const LONGEST: u64 = 60;
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 enum Word {
-    /// Starts the bundle's sandbox, and writes the number of its first process there.
-    Start { pid_file: PathBuf, patience: Duration },
+    /// Starts the bundle's sandbox.
+    Start(Start),
     /// Ends it, and has the shim forget it.
     Delete,
 }
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(64);
     };
     let done = match word {
-        Word::Start { pid_file, patience } => start::start(&shim, &pid_file, patience),
+        Word::Start(how) => start::start(&shim, &how),
         Word::Delete => finish::delete(&shim),
     };
     match done {
@@ -51,13 +52,15 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Option<(Word, Shim)> {
         "delete" => false,
         _ => return None,
     };
-    let (mut path, mut bundle, mut id, mut pid_file, mut seconds) = (None, None, None, None, None);
+    let (mut path, mut bundle, mut id) = (None, None, None);
+    let (mut pid_file, mut keep, mut seconds) = (None, None, None);
     while let Some(name) = words.next() {
         let place = match name.to_str()? {
             "--shim" => &mut path,
             "--bundle" => &mut bundle,
             "--id" => &mut id,
             "--pid-file" if starts => &mut pid_file,
+            "--keep" if starts => &mut keep,
             "--seconds" if starts => &mut seconds,
             _ => return None,
         };
@@ -69,7 +72,9 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Option<(Word, Shim)> {
     let id = id?.into_string().ok().filter(|id| is_plain(id))?;
     let seconds = seconds.map_or(Some(LONGEST), |seconds| seconds.to_str()?.parse().ok())?;
     let patience = Duration::from_secs(Some(seconds).filter(|seconds| (1..=LONGEST).contains(seconds))?);
-    let word = if starts { Word::Start { pid_file: pid_file?.into(), patience } } else { Word::Delete };
+    let how =
+        |pid_file: OsString| Start { pid_file: pid_file.into(), keep: keep.map(PathBuf::from), patience };
+    let word = if starts { Word::Start(how(pid_file?)) } else { Word::Delete };
     (path.is_absolute() && bundle.is_absolute()).then_some((word, Shim { path, bundle, id }))
 }
 
@@ -91,7 +96,10 @@ mod tests {
     #[test]
     fn each_word_is_there_once() {
         let (word, shim) = parsed(&GOOD).unwrap();
-        assert_eq!(word, Word::Start { pid_file: "/p".into(), patience: Duration::from_secs(60) });
+        assert_eq!(
+            word,
+            Word::Start(Start { pid_file: "/p".into(), keep: None, patience: Duration::from_secs(60) })
+        );
         assert_eq!((shim.path, shim.bundle, shim.id), ("/s".into(), "/b".into(), "a1".to_owned()));
         assert_eq!(
             parsed(&["delete", "--id", "a", "--shim", "/s", "--bundle", "/b"]).unwrap().0,
@@ -111,7 +119,8 @@ mod tests {
     #[test]
     fn a_start_has_a_limit_whoever_asks() {
         let of = |seconds: &str| parsed(&[&GOOD[..], &["--seconds", seconds]].concat()).map(|(word, _)| word);
-        assert_eq!(of("1"), Some(Word::Start { pid_file: "/p".into(), patience: Duration::from_secs(1) }));
+        let one = Start { pid_file: "/p".into(), keep: None, patience: Duration::from_secs(1) };
+        assert_eq!(of("1"), Some(Word::Start(one)));
         for bad in ["0", "61", "-1", "", "1.5", "99999999999999999999"] {
             assert_eq!(of(bad), None, "{bad}");
         }

@@ -10,21 +10,33 @@ use crate::task::Task;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long clearing up after one that failed may take.
 const AFTER: Duration = Duration::from_secs(15);
 
-/// Ends when the sandbox's first process runs and its number is in `pid_file`. This process's own input and output are the
-/// sandbox's then.
-pub(crate) fn start(shim: &Shim, pid_file: &Path, patience: Duration) -> Result<(), ShimError> {
-    let limit = Limit::of(patience);
+/// How a sandbox is started.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// Where the number of its first process is written.
+    pub(crate) pid_file: PathBuf,
+    /// Its workspace, where that is in another sandbox's folder.
+    pub(crate) keep: Option<PathBuf>,
+    /// How long it may take.
+    pub(crate) patience: Duration,
+}
+
+/// Ends when the sandbox's first process runs and its number is in the file for it. This process's own input and output are
+/// the sandbox's then.
+pub(crate) fn start(shim: &Shim, how: &Start) -> Result<(), ShimError> {
+    let limit = Limit::of(how.patience);
     let _alone = finish::lock(shim, &limit)?;
     orphans::adopt()?;
-    apart::set_apart(&shim.bundle)?;
+    apart::set_apart(&shim.bundle, how.keep.as_deref())?;
     let started = begin(shim, &limit).and_then(|process| {
-        fs::write(pid_file, process.to_string()).map_err(ShimError::here("the file of its first process"))
+        fs::write(&how.pid_file, process.to_string())
+            .map_err(ShimError::here("the file of its first process"))
     });
     started.map_err(|error| {
         undo(shim);

@@ -69,6 +69,8 @@ pub struct Bundle {
     pub shim: PathBuf,
     /// The sandbox's name.
     pub id: String,
+    /// What it works on, where that is mounted in another sandbox's folder.
+    pub keep: Option<PathBuf>,
 }
 
 impl Bundle {
@@ -93,7 +95,7 @@ impl Bundle {
             format!("#!/bin/sh\nPATH={}:$PATH exec {} \"$@\"\n", programs.display(), real.display());
         script(&shim, &hand_on);
         // Told apart from the sandbox that it is made like, in what the shims keep outside.
-        Self { folder, shim, id: format!("{form:?}{sandbox}") }
+        Self { folder, shim, id: format!("{form:?}{sandbox}"), keep: None }
     }
 
     /// What the sandbox's first process is to be.
@@ -124,6 +126,9 @@ impl Bundle {
     pub fn start(&self) -> Command {
         let mut command = self.command("start");
         command.arg("--pid-file").arg(self.pid_file());
+        if let Some(keep) = &self.keep {
+            command.arg("--keep").arg(keep);
+        }
         command
     }
 

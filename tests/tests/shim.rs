@@ -170,19 +170,22 @@ fn a_sandbox_behind_a_shim_ends_with_its_relay() {
     }
 }
 
-/// Nothing of this daemon's stays beside a shim, which has no network, and of other sandboxes' mounts none.
+/// Nothing of this daemon's stays beside a shim, which has no network, and of other sandboxes' mounts that alone which it works on.
 #[test]
 fn a_shim_is_apart_and_alone() {
     let world = World::new();
-    let bundle = bundle(&world, Form::Object);
-    let [other, own] =
-        [bundle.folder.with_file_name("other"), bundle.folder.clone()].map(|folder| folder.join("merged"));
-    for place in [&other, &own] {
+    let mut bundle = bundle(&world, Form::Object);
+    let places =
+        ["other/merged", "other/layer", "shared/merged"].map(|name| bundle.folder.with_file_name(name));
+    let [other, layer, shared] = &places;
+    let own = bundle.folder.join("merged");
+    for place in places.iter().chain([&own]) {
         fs::create_dir_all(place).unwrap();
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "closedpaw-test"]).arg(place).status().unwrap();
         assert!(mounted.success());
     }
+    bundle.keep = Some(shared.clone());
     let running = Running::start(&bundle);
     let shim = bundle.shim_process();
     for kind in ["mnt", "net"] {
@@ -194,21 +197,20 @@ fn a_shim_is_apart_and_alone() {
     let devices: Vec<&str> =
         devices.lines().skip(2).filter_map(|line| line.trim().split(':').next()).collect();
     assert_eq!(devices, ["lo"]);
-    let mounts = fs::read_to_string(format!("/proc/{shim}/mountinfo")).unwrap();
-    assert!(mounts.contains(&format!(" {} ", own.display())), "{mounts}");
-    assert!(!mounts.contains(&format!(" {} ", other.display())), "{mounts}");
-    let ours = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(ours.contains(&format!(" {} ", other.display())), "what is taken away there is still here");
-    let beside: Vec<u32> = running_from(&bundle.folder)
-        .into_iter()
-        .filter(|id| {
-            let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains("closedpaw-shim")
-        })
-        .collect();
+    let [its, ours] = [shim.to_string(), "self".to_owned()]
+        .map(|id| fs::read_to_string(format!("/proc/{id}/mountinfo")).unwrap());
+    let is_in = |table: &str, place: &Path| table.contains(&format!(" {} ", place.display()));
+    assert!(is_in(&its, &own) && is_in(&its, shared), "{its}");
+    assert!(!is_in(&its, other) && !is_in(&its, layer), "{its}");
+    assert!(is_in(&ours, other) && is_in(&ours, layer), "what is taken away there is still here");
+    let calls_itself = |id: &u32| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("closedpaw-shim")
+    };
+    let beside: Vec<u32> = running_from(&bundle.folder).into_iter().filter(calls_itself).collect();
     assert!(beside.is_empty(), "{beside:?}");
     drop(running);
-    for place in [other, own] {
+    for place in places.iter().chain([&own]) {
         assert!(Command::new("umount").arg(place).status().unwrap().success());
     }
 }

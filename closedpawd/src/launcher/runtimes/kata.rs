@@ -102,9 +102,13 @@ impl Runtime for Kata {
     fn start(&mut self, bundle: &Bundle<'_>) -> Result<Command, ErrorCode> {
         let folder = &bundle.sandbox.folder;
         let name = folder.file_name().and_then(|name| name.to_str()).ok_or(ErrorCode::Internal)?;
-        let mut command = self.command("start", name, Some(bundle.sandbox.slot))?;
+        let mut command = self.command("start", name, Some(bundle.sandbox.domain))?;
         bundle.write_for_machine().map_err(internal)?;
         command.arg("--pid-file").arg(folder.join("pid"));
+        if let Some(merged) = bundle.workspace {
+            // It may be another sandbox's of the same session.
+            command.arg("--keep").arg(merged);
+        }
         // Memory is the machine's own, and so are its processes: they are bounded by its size, and inside it.
         let outside = Limits { memory: 0, pids: 0, ..bundle.bounded() };
         if let Some(own) = cgroups::make(folder, outside).map_err(internal)? {

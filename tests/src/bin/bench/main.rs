@@ -94,7 +94,7 @@ fn end_daemon_on_panic(world: &World) {
 type Part = fn(&World, &mut Report);
 
 /// In this order: what is sensitive to others' leavings comes first.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("requests", requests::measure),
     ("second command", second::measure),
     ("pool", pool::measure),
