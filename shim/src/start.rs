@@ -54,6 +54,7 @@ fn begin(shim: &Shim, limit: &Limit) -> Result<u32, ShimError> {
     let [stdin, stdout] = [0, 1].map(|number| format!("/proc/{own}/fd/{number}"));
     task.create(&shim.bundle.to_string_lossy(), &stdin, &stdout)?;
     let process = task.start()?;
+    task.hand_on_the_end();
     // Held before it is looked at: a number may be somebody else's as soon as its process has ended.
     let held = orphans::hold(process).map_err(|_| ShimError::Ended)?;
     if orphans::ends(&held, Duration::ZERO) { Err(ShimError::Ended) } else { Ok(process) }

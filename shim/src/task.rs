@@ -5,7 +5,11 @@ use crate::error::{ShimError, plain};
 use crate::fields::{Value, first_number, message};
 use crate::program::Limit;
 use crate::reply::Reply;
+use std::time::Duration;
 use ttrpc::{Client, Error, Request};
+
+/// How long an answer is waited for that may come much later.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// A shim that listens.
 pub(crate) struct Task<'a> {
@@ -46,6 +50,13 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Has it hand on the end of the sandbox's input, which otherwise never comes: it holds that open itself, or keeps the end to
+    /// itself. containerd's shim answers at once. Kata's does when the end has come, which nobody waits for here.
+    pub(crate) fn hand_on_the_end(&self) {
+        let fields = [(1, Value::Text(self.id)), (3, Value::Flag(true))];
+        drop(self.ask_within(&Limit::of(MOMENT), "CloseIO", &fields));
+    }
+
     /// Has it kill everything in the sandbox, and waits for its end.
     pub(crate) fn kill(&self) -> Result<(), ShimError> {
         let fields = [(1, Value::Text(self.id)), (3, Value::Number(9)), (4, Value::Flag(true))];
@@ -65,11 +76,20 @@ impl<'a> Task<'a> {
     }
 
     fn ask(&self, what: &'static str, fields: &[(u32, Value<'_>)]) -> Result<Vec<u8>, ShimError> {
+        self.ask_within(self.limit, what, fields)
+    }
+
+    fn ask_within(
+        &self,
+        limit: &Limit,
+        what: &'static str,
+        fields: &[(u32, Value<'_>)],
+    ) -> Result<Vec<u8>, ShimError> {
         let here = |error: protobuf::Error| ShimError::Here { what, error: error.into() };
         let request = Request {
             service: self.service.to_owned(),
             method: what.to_owned(),
-            timeout_nano: self.limit.nanoseconds(what)?,
+            timeout_nano: limit.nanoseconds(what)?,
             payload: message(fields).map_err(here)?,
             ..Request::default()
         };
@@ -78,7 +98,7 @@ impl<'a> Task<'a> {
             Err(Error::RpcStatus(status)) => Err(ShimError::Refused { what, why: plain(&status.message) }),
             Err(error) => {
                 // It says in words alone that the time is over.
-                self.limit.nanoseconds(what)?;
+                limit.nanoseconds(what)?;
                 Err(ShimError::Gone { what, why: plain(&error.to_string()) })
             }
         }
