@@ -347,6 +347,6 @@ mod tests {
         let [machine, gvisor] = [places(&spec), places(&bundle.spec().unwrap())];
         assert_eq!(machine[..gvisor.len()], gvisor[..]);
         assert_eq!(machine[gvisor.len()..], ["/dev", "/dev/pts", "/dev/shm"].map(PathBuf::from));
-        assert!(bundle.spec().unwrap().annotations().is_none());
+        assert!(bundle.spec().unwrap().annotations().as_ref().is_none_or(HashMap::is_empty));
     }
 }

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::bundle::Bundle;
-use super::super::pin::{Pin, Pinned};
+use super::super::pin::{Pin, PinError, Pinned};
 use super::super::selinux::SeLinux;
 use super::super::{cgroups, internal, setup, sys};
 use super::Runtime;
@@ -46,20 +46,26 @@ pub fn usual_shim() -> PathBuf {
 
 /// What runs a virtual machine here; else everything that is missing.
 pub(super) fn found(paths: &Paths) -> Result<String, String> {
-    let mut missing = Vec::new();
-    match setup::libexec().map(|folder| folder.join(setup::SHIM)) {
-        Ok(program) if program.is_file() => {}
-        Ok(program) => missing.push(format!("{} is missing; reinstall closedpaw", program.display())),
-        Err(error) => missing.push(error.to_string()),
-    }
-    let pin = Pin::of(Pinned::Kata, paths).map_err(|error| missing.push(error.to_string())).ok();
-    let needs = NEEDS.into_iter().chain(pin.as_ref().map(|_| LOG));
-    let lacking = needs.filter(|(device, _)| !Path::new(device).exists());
-    missing.extend(lacking.map(|(device, remedy)| format!("{device} is missing; {remedy}")));
+    let program = match setup::libexec().map(|folder| folder.join(setup::SHIM)) {
+        Ok(program) if program.is_file() => None,
+        Ok(program) => Some(format!("{} is missing; reinstall closedpaw", program.display())),
+        Err(error) => Some(error.to_string()),
+    };
+    let pin = Pin::of(Pinned::Kata, paths);
+    let missing: Vec<String> = program.into_iter().chain(missing(pin.as_ref().err(), Path::exists)).collect();
     match pin {
-        Some(pin) if missing.is_empty() => Ok(pin.to_string()),
+        Ok(pin) if missing.is_empty() => Ok(pin.to_string()),
         _ => Err(format!("Kata Containers cannot run here: {}", missing.join(". "))),
     }
+}
+
+/// What is missing of a machine's needs, where this is what is wrong with the shim's pin.
+fn missing(pin: Option<&PinError>, is_there: impl Fn(&Path) -> bool) -> Vec<String> {
+    let needs = NEEDS.into_iter().chain(pin.is_none().then_some(LOG));
+    let devices = needs
+        .filter(|(device, _)| !is_there(Path::new(device)))
+        .map(|(device, remedy)| format!("{device} is missing; {remedy}"));
+    pin.map(ToString::to_string).into_iter().chain(devices).collect()
 }
 
 impl Kata {
@@ -126,16 +132,19 @@ impl Runtime for Kata {
 mod tests {
     use super::*;
 
-    /// Each of them, with what to do next; and never that another tier would do.
+    /// Each of them, with what to do next.
     #[test]
     fn what_is_missing_is_named_whole() {
-        let root = tempfile::tempdir_in("/root").or_else(|_| tempfile::tempdir()).unwrap();
-        let Ok(paths) = Paths::under(root.path()) else { return };
-        let said = found(&paths).unwrap_err();
-        assert!(said.contains("Kata Containers") && said.contains("closedpawd pin --kata"), "{said}");
-        for (device, remedy) in NEEDS {
-            let here = Path::new(device).exists();
-            assert_eq!(said.contains(device) && said.contains(remedy), !here, "{device}: {said}");
+        let unpinned = PinError::Unpinned { what: Pinned::Kata };
+        let said = missing(Some(&unpinned), |_| false).join(". ");
+        for part in
+            ["closedpawd pin --kata", "/opt/kata", "/dev/kvm", "kvm_amd", "/dev/vhost-vsock", "vhost_vsock"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
         }
+        assert!(!said.contains("runsc"), "{said}");
+        assert_eq!(missing(None, |_| true), Vec::<String>::new());
+        let one = missing(None, |place| place != Path::new("/dev/log"));
+        assert!(one.len() == 1 && one[0].starts_with("/dev/log is missing; "), "{one:?}");
     }
 }
