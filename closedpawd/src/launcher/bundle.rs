@@ -325,8 +325,15 @@ mod tests {
         let sandbox = &Sandbox::new(run.path(), SandboxId([1; 16]), 3).unwrap();
         let limits = Limits { memory: 1 << 28, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024 };
         let rootfs = Path::new("/rootfs");
-        let bundle =
-            Bundle { sandbox, rootfs, uid: 1000, gid: 1000, limits, workspace: Some(Path::new("/merged")) };
+        let bundle = Bundle {
+            sandbox,
+            rootfs,
+            uid: 1000,
+            gid: 1000,
+            limits,
+            workspace: Some(Path::new("/merged")),
+            from: None,
+        };
         let spec = bundle.spec_for_machine().unwrap();
         let annotations = [
             ("io.katacontainers.config.runtime.disable_new_netns", "true"),

@@ -106,6 +106,9 @@ impl Kata {
 
 impl Runtime for Kata {
     fn start(&mut self, bundle: &Bundle<'_>) -> Result<Command, ErrorCode> {
+        if bundle.from.is_some() {
+            return Err(ErrorCode::NotAvailable);
+        }
         let folder = &bundle.sandbox.folder;
         let name = folder.file_name().and_then(|name| name.to_str()).ok_or(ErrorCode::Internal)?;
         let mut command = self.command("start", name, Some(bundle.sandbox.domain))?;
