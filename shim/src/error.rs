@@ -6,9 +6,11 @@ use std::io;
 /// What went wrong with a shim.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShimError {
-    /// Its program did not get as far as saying where it listens.
-    #[error("the shim did not start ({status}): {said}")]
-    NotStarted {
+    /// Its program did not do what it was called for.
+    #[error("the shim's {what} failed ({status}): {said}")]
+    Failed {
+        /// Which of its two words.
+        what: &'static str,
         /// How the program ended.
         status: String,
         /// What it said.

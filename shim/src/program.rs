@@ -98,7 +98,7 @@ impl Shim {
             Some(status) if status.success() => Ok(()),
             Some(status) => {
                 let said = String::from_utf8_lossy(&fs::read(&said).unwrap_or_default()).into_owned();
-                Err(ShimError::NotStarted { status: status.to_string(), said: plain(&said) })
+                Err(ShimError::Failed { what, status: status.to_string(), said: plain(&said) })
             }
         }
     }

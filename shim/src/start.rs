@@ -54,16 +54,16 @@ fn begin(shim: &Shim, limit: &Limit) -> Result<u32, ShimError> {
     let [stdin, stdout] = [0, 1].map(|number| format!("/proc/{own}/fd/{number}"));
     task.create(&shim.bundle.to_string_lossy(), &stdin, &stdout)?;
     let process = task.start()?;
-    task.hand_on_the_end();
     // Held before it is looked at: a number may be somebody else's as soon as its process has ended.
     let held = orphans::hold(process).map_err(|_| ShimError::Ended)?;
+    task.hand_on_the_end();
     if orphans::ends(&held, Duration::ZERO) { Err(ShimError::Ended) } else { Ok(process) }
 }
 
 /// What a shim expects to find in its bundle.
 fn prepare(shim: &Shim) -> io::Result<()> {
     fs::create_dir_all(shim.bundle.join("rootfs"))?;
-    // It is made for a FIFO that somebody reads, and lives on where nobody reads its log because this is a file.
+    // containerd makes a FIFO of this and reads it. Here nobody does, and a file has no reader that could go away.
     File::create(shim.log())?;
     // A socket that nobody listens at: who reports events there is refused at once, and does not try for seconds. Ends are
     // noticed by the process.

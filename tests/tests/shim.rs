@@ -278,7 +278,7 @@ fn what_is_no_shim_is_a_clear_error_and_leaves_nothing() {
         (format!("{starts}echo unix:///nobody/listens/here"), "the shim ended: connecting"),
         (
             format!("{starts}echo 'no \u{1b}[31mdisk' >&2; exit 7"),
-            "the shim did not start (exit status: 7): no \\u{1b}[31mdisk",
+            "the shim's start failed (exit status: 7): no \\u{1b}[31mdisk",
         ),
         ("echo unix:///nobody".to_owned(), "it left no process behind"),
     ] {
