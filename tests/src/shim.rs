@@ -61,6 +61,37 @@ exec {} $kept --platform=systrap --network=none --overlay2=none --host-uds=none 
     script(&folder.join("runc"), &script_of);
 }
 
+/// A shim of that form that finds gVisor as `runc`, at a place of the caller's.
+pub fn shim(place: &Path, form: Form) {
+    let programs = place.with_extension("programs");
+    runc(&programs);
+    let real = package(form).join("containerd-shim-runc-v2");
+    script(place, &format!("#!/bin/sh\nPATH={}:$PATH exec {} \"$@\"\n", programs.display(), real.display()));
+}
+
+/// A program in a folder of the test's that starts another one where `/dev` has what a virtual machine needs, or looks like it: names
+/// that only it sees.
+pub fn on_a_machine_for_machines(folder: &Path) -> PathBuf {
+    let (place, devices) = (folder.join("devices.sh"), folder.join("devices"));
+    fs::create_dir(&devices).unwrap();
+    let text = format!(
+        "#!/bin/sh
+exec unshare --mount --propagation private /bin/sh -ec '
+    mount -t tmpfs -o mode=755 devices {0}
+    for name in null zero full random urandom tty; do : >{0}/$name; mount --bind /dev/$name {0}/$name; done
+    mkdir {0}/pts {0}/shm
+    mount --rbind /dev/pts {0}/pts
+    ln -s /proc/self/fd {0}/fd
+    : >{0}/kvm; : >{0}/vhost-vsock; : >{0}/log
+    mount --rbind {0} /dev
+    exec \"$@\"' sh \"$@\"
+",
+        devices.display()
+    );
+    script(&place, &text);
+    place
+}
+
 /// A bundle as the launcher makes them, for a shim that finds gVisor as `runc`.
 pub struct Bundle {
     /// The sandbox's folder.
@@ -87,15 +118,10 @@ impl Bundle {
         let folder = world.work().join("bundles").join(format!("{form:?}{sandbox}"));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("config.json"), config.to_string()).unwrap();
-        let programs = world.work().join("programs");
-        runc(&programs);
-        let shim = folder.join("shim");
-        let real = package(form).join("containerd-shim-runc-v2");
-        let hand_on =
-            format!("#!/bin/sh\nPATH={}:$PATH exec {} \"$@\"\n", programs.display(), real.display());
-        script(&shim, &hand_on);
+        let place = folder.join("shim");
+        shim(&place, form);
         // Told apart from the sandbox that it is made like, in what the shims keep outside.
-        Self { folder, shim, id: format!("{form:?}{sandbox}"), keep: None }
+        Self { folder, shim: place, id: format!("{form:?}{sandbox}"), keep: None }
     }
 
     /// What the sandbox's first process is to be.

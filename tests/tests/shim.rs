@@ -8,7 +8,8 @@ use closedpaw_protocol::relay::{Gate, Grant, RECORD};
 use closedpaw_protocol::{Action, Effect, Revision, SessionId, Stdin, Tier};
 use closedpaw_tests::hostile::{Work, framed};
 use closedpaw_tests::raw::Session;
-use closedpaw_tests::shim::{Bundle, FORMS, Form, package, script};
+use closedpaw_tests::shim::{Bundle, FORMS, Form, on_a_machine_for_machines, package, script, shim};
+use closedpaw_tests::tiers;
 use closedpaw_tests::world::{World, prefix, running_from, until};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -112,6 +113,40 @@ fn nothing_is_left(bundle: &Bundle, socket: Option<&Path>) {
     until("its processes have ended", || running_from(&bundle.folder).is_empty().then_some(()));
     assert!(!is_known(bundle));
     assert!(socket.is_none_or(|socket| !socket.exists()), "{socket:?}");
+}
+
+/// The whole way by the daemon, with a true shim in the place of Kata's that has no virtual machine behind it: all is as it must be
+/// but what gVisor has not got, and that alone keeps the work from running. Whatever passes for Kata has to be one.
+#[test]
+fn what_is_no_virtual_machine_does_not_pass_for_one() {
+    for form in FORMS {
+        let mut world = tiers::builder(Tier::Kata).kata(None).stopped().build();
+        let kata = world.work().join("containerd-shim-kata-v2");
+        shim(&kata, form);
+        assert_eq!(world.closedpawd(&["pin", "--kata", kata.to_str().unwrap()]).code, Some(0));
+        world.started_by = Some(on_a_machine_for_machines(world.work()));
+        world.start();
+        let ran = world.ctl(&["run", "--isolation", "kata", "--", "echo", "on"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(69), ""), "{ran}");
+        assert!(ran.err.contains("gate-failed: found from inside to be missing: landlock\n"), "{ran}");
+        until("nothing is left of it", || {
+            let folders = fs::read_dir(world.run().join("sandboxes")).unwrap().count();
+            (folders == 0 && world.sandbox_process().is_none()).then_some(())
+        });
+        // What a machine's files are served with, besides the usual twelve.
+        let kept = world.daemon_log();
+        for capability in ["fsetid", "mknod", "setfcap", "sys_admin"] {
+            assert!(kept.contains(&format!(" {capability} ")), "{capability}: {kept}");
+        }
+        // A shim that fails is told to the person as what it is, and to the journal with the reason.
+        script(&kata, "#!/bin/sh\necho 'no machine today' >&2; exit 1\n");
+        assert_eq!(world.closedpawd(&["pin", "--kata", kata.to_str().unwrap()]).code, Some(0));
+        world.restart();
+        let ran = world.ctl(&["run", "--isolation", "kata", "--", "echo", "on"]);
+        assert!(ran.code.is_some_and(|code| code > 0) && ran.err.contains("sandbox-failed"), "{ran}");
+        assert!(world.daemon_log().contains("the shim's start failed (exit status: 1): no machine today"));
+        world.verify_audit();
+    }
 }
 
 /// The shims are the two that are meant: each form of reply comes from a real one.

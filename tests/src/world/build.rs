@@ -115,7 +115,7 @@ impl Builder {
             Some((name, other)) => prefix_with(&root.join("prefix"), name, other.as_deref()),
             None => prefix(),
         };
-        let mut world = World { prefix, root, work, daemon: None, manager, person, other };
+        let mut world = World { prefix, root, work, daemon: None, manager, started_by: None, person, other };
         for (person, role, name) in
             [(&world.person, &self.person_key, "person"), (&world.other, &self.other_key, "other")]
         {
