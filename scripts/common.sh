@@ -75,7 +75,23 @@ need_runsc() {
     runsc=$cache/runsc-trixie/usr/bin/runsc
     [ ! -x "$runsc" ] || return 0
     say "fetching gVisor's runsc of Debian 13: the sandbox is gVisor, and this release has none that is new enough"
-    step "runsc" fetch_runsc
+    step "runsc" fetch_package trixie runsc
+}
+
+# Sets $shims to a folder with two containerds, whose shims answer their start in the two forms that there are: Debian 12's in
+# `plain`, that of the release after 13 in `object`. Nothing of them runs but what a test starts.
+need_shims() {
+    shims=$cache/containerd
+    local form suite
+    while read -r form suite; do
+        [ ! -x "$shims/$form/containerd-shim-runc-v2" ] || continue
+        say "fetching containerd's shim of Debian's $suite: the tests of the tier kata drive a real one"
+        step "containerd" fetch_package "$suite" containerd
+        rm -rf "${shims:?}/$form"
+        mkdir -p "$shims"
+        mv "$cache/containerd-$suite/usr/bin" "$shims/$form"
+        rm -rf "$cache/containerd-$suite"
+    done <<<$'plain bookworm\nobject forky'
 }
 
 # package_source DIR SUITE…: sets $apt_options to Debian of other suites than this machine's. The source is the machine's own
@@ -93,15 +109,16 @@ package_source() {
         -o "Dir::Cache::archives=$work/archives" -o APT::Sandbox::User=root -o Acquire::Languages=none)
 }
 
-fetch_runsc() {
-    local work
+# fetch_package SUITE PACKAGE: what a package of Debian's holds, in $cache/PACKAGE-SUITE.
+fetch_package() {
+    local suite=$1 package=$2 work
     work=$(mktemp -d)
-    package_source "$work" trixie
-    (cd "$work" && as_root apt-get "${apt_options[@]}" update -qq && as_root apt-get "${apt_options[@]}" download -qq runsc) >&2
+    package_source "$work" "$suite"
+    (cd "$work" && as_root apt-get "${apt_options[@]}" update -qq && as_root apt-get "${apt_options[@]}" download -qq "$package") >&2
     mkdir -p "$cache"
-    dpkg-deb -x "$work"/runsc_*.deb "$work/root"
-    rm -rf "$cache/runsc-trixie"
-    cp -r "$work/root" "$cache/runsc-trixie"
+    dpkg-deb -x "$work/$package"_*.deb "$work/root"
+    rm -rf "$cache/$package-$suite"
+    cp -r "$work/root" "$cache/$package-$suite"
     as_root rm -rf "$work"
 }
 
@@ -112,7 +129,7 @@ build_static() {
 }
 
 build_programs() {
-    (cd "$repo" && cargo build $quiet --locked --release -p closedpawd -p closedpawctl)
+    (cd "$repo" && cargo build $quiet --locked --release -p closedpawd -p closedpawctl -p closedpaw-shim)
 }
 
 # Sets $model to the embedded model's program, built once for each state of its sources.
@@ -139,6 +156,7 @@ install_programs() {
     as_root install -d -m 755 "$1" "$1/bin" "$1/libexec" "$1/libexec/closedpaw"
     as_root install -m 755 "$repo"/target/release/closedpaw{d,ctl} "$1/bin/"
     as_root install -m 755 "$repo"/target/static/x86_64-unknown-linux-gnu/small/closedpaw-{init,relay,process} "$1/libexec/closedpaw/"
+    as_root install -m 755 "$repo/target/release/closedpaw-shim" "$1/libexec/closedpaw/"
     as_root install -m 755 "$model" "$1/libexec/closedpaw/closedpaw-model"
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's command line.
 #![forbid(unsafe_code)]
 
+use crate::launcher::Pinned;
 use crate::paths::Paths;
 use crate::{check, judge, launcher, upkeep};
 use clap::{Parser, Subcommand};
@@ -27,10 +28,15 @@ enum Word {
     /// Check policy, profiles, keys, runtime and kernel without starting anything.
     Check,
     /// Pin the sandbox runtime as it is now, so that another one is refused.
+    #[command(
+        after_help = "Example:\n  closedpawd pin\n  closedpawd pin --kata /opt/kata/bin/containerd-shim-kata-v2"
+    )]
     Pin {
-        /// The runtime's program.
-        #[arg(default_value = "/usr/bin/runsc")]
-        runtime: PathBuf,
+        /// The shim of Kata Containers, for the tier `kata`; gVisor's runsc if this is not said.
+        #[arg(long)]
+        kata: bool,
+        /// The runtime's program; where packages put it if none is named.
+        runtime: Option<PathBuf>,
     },
     /// Check the log, publish its newest signed head, and name what has to be done soon. A timer runs it.
     #[command(after_help = "Example:\n  closedpawd upkeep | tee -a /mnt/elsewhere/closedpaw-heads")]
@@ -57,16 +63,24 @@ pub fn main() -> ExitCode {
         Some(Word::Judge) => judge::run(&paths),
         Some(Word::Upkeep) => upkeep::run(&paths),
         Some(Word::Check) => check::run(&paths),
-        Some(Word::Pin { runtime }) => match launcher::write_pin(&paths, &runtime) {
-            Ok(pin) => {
-                tracing::info!("pinned {pin}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                tracing::error!("{error}");
-                ExitCode::from(69)
-            }
-        },
+        Some(Word::Pin { kata, runtime }) => pin(&paths, kata, runtime),
+    }
+}
+
+fn pin(paths: &Paths, kata: bool, runtime: Option<PathBuf>) -> ExitCode {
+    let (what, usual) = match kata {
+        true => (Pinned::Kata, launcher::shim_of_kata()),
+        false => (Pinned::Gvisor, PathBuf::from("/usr/bin/runsc")),
+    };
+    match launcher::write_pin(what, paths, &runtime.unwrap_or(usual)) {
+        Ok(pin) => {
+            tracing::info!("pinned {pin}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(69)
+        }
     }
 }
 

@@ -99,6 +99,11 @@ impl Paths {
         self.etc().join("runtime.b3")
     }
 
+    /// The same for Kata Containers' shim, where there is one.
+    pub fn kata_pin(&self) -> PathBuf {
+        self.etc().join("kata.b3")
+    }
+
     /// The root itself.
     pub fn root(&self) -> &Path {
         &self.root

@@ -15,6 +15,7 @@ pub mod probe;
 pub mod raw;
 pub mod screen;
 pub mod scripted;
+pub mod shim;
 pub mod terminal;
 pub mod tiers;
 pub mod world;

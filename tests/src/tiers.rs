@@ -1,12 +1,27 @@
-//! The tiers of isolation that a machine without virtual machines has, for tests that try the same in each.
+//! The tiers of isolation that a machine has, for tests that try the same in each.
 #![forbid(unsafe_code)]
 
 use crate::raw::Session;
 use crate::world::{Builder, World};
 use closedpaw_protocol::Tier;
+use std::path::{Path, PathBuf};
 
 /// All that can be tried here.
-pub const TIERS: [Tier; 2] = [Tier::Gvisor, Tier::Process];
+pub fn here() -> Vec<Tier> {
+    [Tier::Gvisor, Tier::Process].into_iter().chain(kata().is_ok().then_some(Tier::Kata)).collect()
+}
+
+/// The shim of Kata Containers; else what this machine lacks.
+pub fn kata() -> Result<PathBuf, String> {
+    let given = std::env::var_os("CLOSEDPAW_KATA_DIR").map(|folder| Path::new(&folder).join("bin"));
+    let places = ["/usr/bin", "/usr/local/bin", "/opt/kata/bin"].map(PathBuf::from);
+    let shims = given.into_iter().chain(places).map(|folder| folder.join("containerd-shim-kata-v2"));
+    let shim = shims.into_iter().find(|shim| shim.is_file()).ok_or("no containerd-shim-kata-v2")?;
+    match ["/dev/kvm", "/dev/vhost-vsock", "/dev/log"].into_iter().find(|place| !Path::new(place).exists()) {
+        Some(place) => Err(format!("no {place}")),
+        None => Ok(shim),
+    }
+}
 
 /// What the shipped rules permit, but in the tier that none of them names.
 const RULES: &str = r#"version = 1
@@ -57,7 +72,8 @@ pub fn builder(tier: Tier) -> Builder {
     match tier {
         Tier::Gvisor => World::builder(),
         Tier::Process | Tier::Kata => {
-            World::builder().profiles(&profile(tier)).policy(&RULES.replace("process", tier.name()))
+            let rules = RULES.replace("process", tier.name());
+            World::builder().profiles(&profile(tier)).policy(&rules).kata(kata().ok().as_deref())
         }
     }
 }

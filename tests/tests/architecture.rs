@@ -31,7 +31,7 @@ fn linked(package: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-const MEMBERS: [(&str, &str); 9] = [
+const MEMBERS: [(&str, &str); 10] = [
     ("protocol", "closedpaw-protocol"),
     ("rules", "closedpaw-rules"),
     ("ledger", "closedpaw-ledger"),
@@ -39,6 +39,7 @@ const MEMBERS: [(&str, &str); 9] = [
     ("confine", "closedpaw-confine"),
     ("closedpawd", "closedpawd"),
     ("sandbox", "closedpaw-sandbox"),
+    ("shim", "closedpaw-shim"),
     ("closedpawctl", "closedpawctl"),
     ("tests", "closedpaw-tests"),
 ];
@@ -79,6 +80,9 @@ fn roots_program_links_no_network_no_model_no_image_code() {
         "flate2",
         "yamux",
         "closedpaw-sandbox",
+        "closedpaw-shim",
+        "ttrpc",
+        "protobuf",
         "closedpawctl",
         "closedpaw-model",
         "indicatif",

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use closedpaw_tests::probe::probe;
-use closedpaw_tests::tiers::{self, TIERS};
+use closedpaw_tests::tiers;
 use closedpaw_tests::world::{field, prefix, sha256};
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// Row S3: files of the host that the same user, or root, could read outside.
 #[test]
 fn files_of_the_host_are_not_in_reach() {
-    for tier in TIERS {
+    for tier in tiers::here() {
         let world = tiers::world(tier);
         let canary = "canary-3c1f09";
         let home = world.person.home.join("canary");
@@ -60,7 +60,7 @@ fn files_of_the_host_are_not_in_reach() {
 /// Row S3: the metadata address, the host's loopback, the daemon's socket, abstract sockets.
 #[test]
 fn nothing_of_the_host_can_be_connected_to() {
-    for tier in TIERS {
+    for tier in tiers::here() {
         let world = tiers::world(tier);
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let tcp6 = TcpListener::bind("[::1]:0").ok();
@@ -109,7 +109,7 @@ fn nothing_of_the_host_can_be_connected_to() {
 /// Row S3: the calls that break out of a container, and what they would be used for.
 #[test]
 fn calls_that_break_out_fail() {
-    for tier in TIERS {
+    for tier in tiers::here() {
         let world = tiers::world(tier);
         let mut session = tiers::open(&world, tier);
         let found = probe(&world, &mut session, &["calls"]);
@@ -127,7 +127,7 @@ fn calls_that_break_out_fail() {
 /// (CVE-2022-0185). `unshare` is one way to it, `clone` with a flag the other.
 #[test]
 fn a_workload_makes_no_namespaces() {
-    for tier in TIERS {
+    for tier in tiers::here() {
         let world = tiers::world(tier);
         let mut session = tiers::open(&world, tier);
         let found = probe(&world, &mut session, &["calls"]);
@@ -143,7 +143,7 @@ fn a_workload_makes_no_namespaces() {
 /// Row S3: core-pattern, release_agent, overwriting the running program (CVE-2019-5736) and the host's programs.
 #[test]
 fn what_the_host_runs_cannot_be_written() {
-    for tier in TIERS {
+    for tier in tiers::here() {
         let world = tiers::world(tier);
         let init = prefix().join("libexec/closedpaw/closedpaw-init");
         let watched = [
@@ -200,7 +200,7 @@ fn what_the_host_runs_cannot_be_written() {
 /// The workload is the caller, inside and outside; the host's root is nobody there.
 #[test]
 fn the_hosts_root_is_not_in_the_sandboxs_map() {
-    for tier in TIERS {
+    for tier in tiers::here() {
         let world = tiers::world(tier);
         let mut session = tiers::open(&world, tier);
         let found = probe(&world, &mut session, &["me"]);

@@ -120,6 +120,40 @@ impl Bundle<'_> {
         self.spec(&cgroups::available())?.save(self.sandbox.folder.join("config.json"))
     }
 
+    /// The same for a virtual machine.
+    pub(super) fn write_for_machine(&self) -> Result<(), OciSpecError> {
+        self.spec_for_machine()?.save(self.sandbox.folder.join("config.json"))
+    }
+
+    /// What the runtime of a virtual machine has to be told beyond what gVisor knows of itself.
+    fn spec_for_machine(&self) -> Result<Spec, OciSpecError> {
+        let mut spec = self.spec(&cgroups::available())?;
+        let annotations = MACHINE.map(|(name, value)| (format!("{KATA}{name}"), value.to_owned()));
+        spec.set_annotations(Some(annotations.into()));
+        if let Some(linux) = spec.linux_mut() {
+            // Limits are kept by the machine's own kernel, whatever the host's controllers are.
+            linux.set_resources(Some(self.resources(&cgroups::LIMITS)?));
+            linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
+        }
+        if let Some(mounts) = spec.mounts_mut() {
+            let plain = ["nosuid", "noexec"];
+            mounts.push(mount("/dev", "tmpfs", Path::new("tmpfs"), &["nosuid", "mode=755", "size=65536k"])?);
+            mounts.push(mount(
+                "/dev/pts",
+                "devpts",
+                Path::new("devpts"),
+                &[&plain[..], &["newinstance", "ptmxmode=0666", "mode=0620"]].concat(),
+            )?);
+            mounts.push(mount(
+                "/dev/shm",
+                "tmpfs",
+                Path::new("shm"),
+                &[&plain[..], &["nodev", "mode=1777", "size=65536k"]].concat(),
+            )?);
+        }
+        Ok(spec)
+    }
+
     /// What was asked for, as far as this launcher goes.
     pub(super) fn bounded(&self) -> Limits {
         let Limits { memory, pids, cpu, tmp, files, io } = self.limits;
@@ -150,11 +184,11 @@ impl Bundle<'_> {
         if !self.nodes.is_empty() {
             linux.set_devices(Some(self.nodes.iter().map(Node::device).collect::<Result<_, _>>()?));
         }
-        if let Some(resources) = self.resources(here)? {
-            linux.set_resources(Some(resources));
-            linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
-        } else {
+        if here.is_empty() {
             linux.set_resources(None);
+        } else {
+            linux.set_resources(Some(self.resources(here)?));
+            linux.set_cgroups_path(Some(cgroups::path(&self.sandbox.folder)));
         }
         SpecBuilder::default()
             .root(root)
@@ -223,11 +257,8 @@ impl Bundle<'_> {
         ])
     }
 
-    /// What these controllers can keep to; `None` where there are none.
-    fn resources(&self, here: &[&str]) -> Result<Option<LinuxResources>, OciSpecError> {
-        if here.is_empty() {
-            return Ok(None);
-        }
+    /// What these controllers can keep to.
+    fn resources(&self, here: &[&str]) -> Result<LinuxResources, OciSpecError> {
         let Limits { memory, pids, cpu, io, .. } = self.bounded();
         let mut resources = LinuxResourcesBuilder::default().build()?;
         if memory > 0 && here.contains(&"memory") {
@@ -252,9 +283,17 @@ impl Bundle<'_> {
             let allowed = std::iter::once(devices::no_other()).chain(self.nodes.iter().map(Node::allowed));
             resources.set_devices(Some(allowed.collect::<Result<_, _>>()?));
         }
-        Ok(Some(resources))
+        Ok(resources)
     }
 }
+
+/// What the names of Kata Containers' own settings begin with
+/// (<https://github.com/kata-containers/kata-containers/blob/main/docs/how-to/how-to-set-sandbox-config-kata.md>).
+const KATA: &str = "io.katacontainers.config.runtime.";
+
+/// A machine without a network device, in whose kernel the list of calls counts.
+const MACHINE: [(&str, &str); 3] =
+    [("disable_new_netns", "true"), ("internetworking_model", "none"), ("disable_guest_seccomp", "false")];
 
 const NAMESPACES: [LinuxNamespaceType; 6] = [
     LinuxNamespaceType::Pid,
@@ -310,6 +349,7 @@ mod tests {
     use super::super::devices::tests::fake;
     use super::*;
     use closedpaw_protocol::{Device, SandboxId};
+    use std::collections::HashMap;
 
     /// What is saved of a bundle with these, on a host with all controllers; and that it is an OCI configuration is what reading it
     /// back shows.
@@ -388,5 +428,50 @@ mod tests {
         let text = rendered(Limits::default(), &[], Devices::NONE, &[]);
         assert!(!text.contains("/dev/"), "{text}");
         has(&text, r#""args":["/closedpaw/init","serve","1000","1001"]"#);
+    }
+
+    /// What Kata Containers' documentation and the OCI runtime specification call it; the host's controllers do not matter.
+    #[test]
+    fn a_machine_is_told_its_limits_and_that_it_has_no_network() {
+        let run = tempfile::tempdir().unwrap();
+        fs::create_dir(run.path().join("sandboxes")).unwrap();
+        let sandbox = &Sandbox::new(run.path(), SandboxId([1; 16]), 3).unwrap();
+        let limits = Limits { memory: 1 << 28, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024, io: 0 };
+        let rootfs = Path::new("/rootfs");
+        let bundle = Bundle {
+            sandbox,
+            rootfs,
+            uid: 1000,
+            gid: 1000,
+            limits,
+            workspace: Some(Path::new("/merged")),
+            from: None,
+            disks: &[],
+            devices: Devices::NONE,
+            nodes: &[],
+        };
+        let spec = bundle.spec_for_machine().unwrap();
+        let annotations = [
+            ("io.katacontainers.config.runtime.disable_new_netns", "true"),
+            ("io.katacontainers.config.runtime.internetworking_model", "none"),
+            ("io.katacontainers.config.runtime.disable_guest_seccomp", "false"),
+        ];
+        let expected: HashMap<_, _> = annotations.map(|(name, value)| (name.into(), value.into())).into();
+        assert_eq!(spec.annotations().as_ref(), Some(&expected));
+        let linux = spec.linux().as_ref().unwrap();
+        let resources = linux.resources().as_ref().unwrap();
+        assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(1 << 28));
+        assert_eq!(resources.cpu().as_ref().unwrap().quota(), Some(150_000));
+        assert!(linux.namespaces().as_ref().unwrap().iter().all(|namespace| namespace.path().is_none()));
+        assert!(linux.uid_mappings().as_ref().unwrap().iter().all(|map| map.host_id() != 0));
+        let places = |spec: &Spec| -> Vec<PathBuf> {
+            spec.mounts().iter().flatten().map(|mount| mount.destination().clone()).collect()
+        };
+        let [machine, gvisor] = [places(&spec), places(&bundle.spec(&cgroups::available()).unwrap())];
+        assert_eq!(machine[..gvisor.len()], gvisor[..]);
+        assert_eq!(machine[gvisor.len()..], ["/dev", "/dev/pts", "/dev/shm"].map(PathBuf::from));
+        assert!(
+            bundle.spec(&cgroups::available()).unwrap().annotations().as_ref().is_none_or(HashMap::is_empty)
+        );
     }
 }

@@ -27,14 +27,14 @@ mod tidy;
 
 pub use cgroups::{LIMITS, available as available_limits, events};
 pub use devices::found_device;
-pub use pin::{Pin, PinError, write as write_pin};
-pub use runtimes::found;
+pub use pin::{Pin, PinError, Pinned, write as write_pin};
+pub use runtimes::{found, shim_of_kata};
 pub use setup::{SetupError, check_kernel};
 
 use crate::accounts;
 use crate::paths::Paths;
 use closedpaw_confine::floor;
-use closedpaw_protocol::ErrorCode;
+use closedpaw_protocol::{ErrorCode, Tier};
 use std::process::ExitCode;
 
 /// Sets everything up, starts the judge, and serves it until one of them ends.
@@ -65,7 +65,7 @@ fn start(paths: &Paths) -> Result<serve::Launcher, SetupError> {
     orphans::adopt().map_err(|error| SetupError::make("PR_SET_CHILD_SUBREAPER", error))?;
     let (sandboxes, left) = serve::take_back(paths, inherited.sandboxes);
     let judge = judge::start(paths, account, socket, key, &left)?;
-    let held = privileges::drop_to_needed()?;
+    let held = privileges::drop_to_needed(found(Tier::Kata, paths).is_ok())?;
     let runtime = pin::Pin::load(paths);
     let limits = cgroups::available();
     let selinux = selinux::SeLinux::find();

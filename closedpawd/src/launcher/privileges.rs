@@ -27,10 +27,15 @@ const NEEDED: [Capability; 12] = [
     Capability::CAP_SYS_NICE,
 ];
 
+/// What a virtual machine's files are served with (virtiofsd), besides: where there are such machines.
+const FOR_MACHINES: [Capability; 3] =
+    [Capability::CAP_FSETID, Capability::CAP_MKNOD, Capability::CAP_SETFCAP];
+
 /// Gives up everything else, in every set and for every child, and says what is left.
-pub(super) fn drop_to_needed() -> Result<String, caps::errors::CapsError> {
+pub(super) fn drop_to_needed(machines: bool) -> Result<String, caps::errors::CapsError> {
     let held = caps::read(None, CapSet::Permitted)?;
-    let needed: CapsHashSet = NEEDED.into_iter().filter(|capability| held.contains(capability)).collect();
+    let wanted = NEEDED.into_iter().chain(FOR_MACHINES.into_iter().filter(|_| machines));
+    let needed: CapsHashSet = wanted.filter(|capability| held.contains(capability)).collect();
     for capability in caps::read(None, CapSet::Bounding)?.difference(&needed) {
         caps::drop(None, CapSet::Bounding, *capability)?;
     }

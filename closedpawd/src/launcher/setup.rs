@@ -190,6 +190,8 @@ pub(super) struct Programs {
     pub(super) relay: PathBuf,
     /// What makes sandboxes of namespaces. It may be missing: then there is no such tier.
     pub(super) process: PathBuf,
+    /// What drives a shim. It may be missing, too.
+    pub(super) shim: PathBuf,
 }
 
 impl Programs {
@@ -205,12 +207,16 @@ impl Programs {
             init: program("closedpaw-init")?,
             relay: program("closedpaw-relay")?,
             process: folder.join(PROCESS),
+            shim: folder.join(SHIM),
         })
     }
 }
 
 /// The program of the tier `process`.
 pub(super) const PROCESS: &str = "closedpaw-process";
+
+/// The program of the tier `kata`.
+pub(super) const SHIM: &str = "closedpaw-shim";
 
 /// Where our programs are that nobody calls by hand: `../libexec/closedpaw` beside the daemon's own folder.
 pub(super) fn libexec() -> io::Result<PathBuf> {

@@ -22,6 +22,7 @@ pub struct Builder {
     other_key: Option<String>,
     managed: bool,
     replaced: Option<(String, Option<PathBuf>)>,
+    kata: Option<PathBuf>,
 }
 
 impl Default for Builder {
@@ -35,6 +36,7 @@ impl Default for Builder {
             other_key: None,
             managed: false,
             replaced: None,
+            kata: None,
         }
     }
 }
@@ -88,6 +90,12 @@ impl Builder {
         self
     }
 
+    /// This shim of Kata Containers is pinned, or none.
+    pub fn kata(mut self, shim: Option<&Path>) -> Self {
+        self.kata = shim.map(Path::to_owned);
+        self
+    }
+
     /// Makes it, and starts the daemon unless told otherwise.
     pub fn build(self) -> World {
         let name = unique();
@@ -107,7 +115,7 @@ impl Builder {
             Some((name, other)) => prefix_with(&root.join("prefix"), name, other.as_deref()),
             None => prefix(),
         };
-        let mut world = World { prefix, root, work, daemon: None, manager, person, other };
+        let mut world = World { prefix, root, work, daemon: None, manager, started_by: None, person, other };
         for (person, role, name) in
             [(&world.person, &self.person_key, "person"), (&world.other, &self.other_key, "other")]
         {
@@ -118,6 +126,10 @@ impl Builder {
         if self.pinned {
             let runsc = runsc();
             let ran = world.closedpawd(&["pin", runsc.to_str().unwrap()]);
+            assert_eq!(ran.code, Some(0), "pin: {ran}");
+        }
+        if let Some(shim) = &self.kata {
+            let ran = world.closedpawd(&["pin", "--kata", shim.to_str().unwrap()]);
             assert_eq!(ran.code, Some(0), "pin: {ran}");
         }
         if self.started {

@@ -67,6 +67,8 @@ pub struct World {
     work: PathBuf,
     daemon: Option<Child>,
     manager: Option<Manager>,
+    /// A program that the daemon is started by, with the daemon's command line as its own.
+    pub started_by: Option<PathBuf>,
     /// The person most tests act as: `closedpaw-test`, with an approver's key.
     pub person: Person,
     /// Somebody else on the same machine: `closedpaw-test2`; a key only with [`Builder::second_key`].
@@ -173,7 +175,8 @@ impl World {
         // Whoever starts it has something open of its own, or is a manager that names the daemon it hands something to.
         let manager = self.manager.is_some();
         let first = if manager { "export LISTEN_PID=$$" } else { "exec 9<\"$0\"" };
-        command.arg("-c").arg(format!("{first}; exec \"$@\"")).arg(self.stray()).arg(self.daemon_program());
+        command.arg("-c").arg(format!("{first}; exec \"$@\"")).arg(self.stray());
+        command.args(&self.started_by).arg(self.daemon_program());
         command.arg("--root").arg(&self.root).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         if let Some(manager) = &self.manager {

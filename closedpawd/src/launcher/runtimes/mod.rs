@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod gvisor;
+mod kata;
 mod process;
 
 use super::bundle::Bundle;
@@ -13,6 +14,8 @@ use crate::paths::Paths;
 use closedpaw_descriptors::handover;
 use closedpaw_protocol::{ErrorCode, Tier};
 use gvisor::Gvisor;
+use kata::Kata;
+pub use kata::usual_shim as shim_of_kata;
 use process::Process;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -37,6 +40,7 @@ pub(super) trait Runtime {
 pub(super) struct Runtimes {
     gvisor: Gvisor,
     process: Process,
+    kata: Kata,
 }
 
 impl Runtimes {
@@ -44,6 +48,7 @@ impl Runtimes {
         Self {
             gvisor: Gvisor::new(paths.clone(), selinux.cloned()),
             process: Process::new(programs.process.clone(), selinux.cloned()),
+            kata: Kata::new(paths.clone(), programs.shim.clone(), selinux.cloned()),
         }
     }
 
@@ -52,7 +57,7 @@ impl Runtimes {
         match tier {
             Tier::Gvisor => Ok(&mut self.gvisor),
             Tier::Process => Ok(&mut self.process),
-            Tier::Kata => Err(ErrorCode::TierMissing),
+            Tier::Kata => Ok(&mut self.kata),
         }
     }
 }
@@ -62,7 +67,7 @@ pub fn found(tier: Tier, paths: &Paths) -> Result<String, String> {
     match tier {
         Tier::Gvisor => Pin::load(paths).map(|pin| pin.to_string()).map_err(|error| error.to_string()),
         Tier::Process => process::found(),
-        Tier::Kata => Err("this daemon cannot drive Kata Containers yet".to_owned()),
+        Tier::Kata => kata::found(paths),
     }
 }
 

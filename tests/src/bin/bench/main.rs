@@ -26,6 +26,7 @@ mod report;
 mod requests;
 mod samples;
 mod second;
+mod shim;
 
 use closedpaw_tests::world::{LONG, World};
 use report::Report;
@@ -93,13 +94,14 @@ fn end_daemon_on_panic(world: &World) {
 type Part = fn(&World, &mut Report);
 
 /// In this order: what is sensitive to others' leavings comes first.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
     ("requests", requests::measure),
     ("second command", second::measure),
     ("pool", pool::measure),
     ("cold start", cold::measure),
     ("steps of a cold start", cold::steps),
     ("the runtime alone", cold::runtime_alone),
+    ("a shim", shim::measure),
     ("output", output::measure),
     ("many sandboxes", many::measure),
     ("programs", programs::measure),
