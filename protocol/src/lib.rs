@@ -9,6 +9,7 @@ pub mod codec;
 pub mod error;
 pub mod frame;
 pub mod ids;
+pub mod image;
 pub mod kept;
 pub mod label;
 pub mod message;
