@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::paths::Paths;
-use crate::{check, judge, launcher, upkeep};
+use crate::{check, images, judge, launcher, upkeep};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +35,14 @@ enum Word {
     /// Check the log, publish its newest signed head, and name what has to be done soon. A timer runs it.
     #[command(after_help = "Example:\n  closedpawd upkeep | tee -a /mnt/elsewhere/closedpaw-heads")]
     Upkeep,
+    /// Keep images: root filesystems for sandboxes that are not to see the host's /usr.
+    #[command(
+        after_help = "Example:\n  closedpawd image add debian.tar --name debian:13 && closedpawd image list"
+    )]
+    Image {
+        #[command(subcommand)]
+        word: images::Word,
+    },
     /// Started by the launcher.
     #[command(hide = true)]
     Judge,
@@ -57,6 +65,7 @@ pub fn main() -> ExitCode {
         Some(Word::Judge) => judge::run(&paths),
         Some(Word::Upkeep) => upkeep::run(&paths),
         Some(Word::Check) => check::run(&paths),
+        Some(Word::Image { word }) => images::run(&paths, &word),
         Some(Word::Pin { runtime }) => match launcher::write_pin(&paths, &runtime) {
             Ok(pin) => {
                 tracing::info!("pinned {pin}");

@@ -4,6 +4,7 @@
 //! along and are only ever looked at with `fstat` and handed on.
 #![forbid(unsafe_code)]
 
+use closedpaw_protocol::image::Sha256;
 use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 
 /// The limits of a sandbox, in numbers. The launcher checks them against its own bounds.
@@ -72,6 +73,8 @@ pub enum Verb {
         of: Option<SandboxId>,
         /// Which of the states that were saved of that sandbox's session it goes on with, if with any.
         from: Option<Saved>,
+        /// On what: an image, or nothing for the host's `/usr`. No image has a digest of zeros.
+        image: Option<Sha256>,
     },
     /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT, or one of [`Saved`]: to save its state.
     Signal {
@@ -135,7 +138,7 @@ impl Verb {
         put(&[self.number()]);
         put(&sandbox.0);
         match self {
-            Self::Start { uid, gid, limits, workspace, tier, of, from } => {
+            Self::Start { uid, gid, limits, workspace, tier, of, from, image } => {
                 put(&uid.to_be_bytes());
                 put(&gid.to_be_bytes());
                 put(&limits.memory.to_be_bytes());
@@ -146,6 +149,7 @@ impl Verb {
                 put(&[u8::from(workspace), tier_number(tier)]);
                 put(&of.map_or(NOBODY, |of| of.0));
                 put(&[from.map_or(0, Saved::signal)]);
+                put(&image.map_or([0; 32], |image| image.0));
             }
             Self::Signal { signal } => put(&[signal]),
             Self::Mount { uid, bytes } => {
@@ -189,6 +193,7 @@ impl Verb {
                     [0] => None,
                     [signal] => Some(Saved::of_signal(signal).ok_or(BadVerb)?),
                 },
+                image: Some(Sha256(fields.take()?)).filter(|image| image.0 != [0; 32]),
             },
             2 => Self::Signal { signal: u8::from_be_bytes(fields.take()?) },
             3 => Self::Remove,
@@ -326,6 +331,7 @@ mod tests {
                 tier: Tier::Gvisor,
                 of: Some(id),
                 from: Some(Saved::Second),
+                image: None,
             },
             Verb::Start {
                 uid: 1000,
@@ -335,6 +341,7 @@ mod tests {
                 tier: Tier::Process,
                 of: None,
                 from: None,
+                image: Some(Sha256([7; 32])),
             },
             Verb::Start {
                 uid: 1000,
@@ -344,6 +351,7 @@ mod tests {
                 tier: Tier::Kata,
                 of: None,
                 from: None,
+                image: None,
             },
             Verb::Signal { signal: 9 },
             Verb::Remove,

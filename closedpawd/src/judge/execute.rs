@@ -223,6 +223,7 @@ async fn open(
         workspace: workspace
             .map_or(Workspace::None, |folder| Workspace::Folder(folder, profile.limits.layer)),
         from: None,
+        image: profile.image.clone(),
     };
     let sandbox = Sandbox::start(&state.launcher, plan).await?;
     // Everything may have been stopped meanwhile, and this was not among it.

@@ -161,8 +161,9 @@ impl Session {
             None => Workspace::None,
         };
         let (uid, gid, isolation) = (self.uid, self.gid, self.isolation);
-        let limits = limits(&profile);
-        Sandbox::begin(&state.launcher, Plan { uid, gid, isolation, limits, workspace, from: None })
+        let (limits, image) = (limits(&profile), profile.image);
+        let plan = Plan { uid, gid, isolation, limits, workspace, from: None, image };
+        Sandbox::begin(&state.launcher, plan)
     }
 }
 

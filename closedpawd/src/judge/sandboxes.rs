@@ -7,6 +7,7 @@ use super::memory::Memory;
 use super::staged;
 use crate::verbs::{Limits, Saved, Verb};
 use closedpaw_descriptors::Packets;
+use closedpaw_protocol::image::Pinned;
 use closedpaw_protocol::message::Stage;
 use closedpaw_protocol::relay::{Gate, Grant, RECORD, Record};
 use closedpaw_protocol::{ErrorCode, Refusal, SandboxId, Tier};
@@ -71,6 +72,8 @@ pub(super) struct Plan {
     pub(super) workspace: Workspace,
     /// What it goes on with, if it is no new one: of this sandbox what is saved there.
     pub(super) from: Option<(SandboxId, Saved)>,
+    /// What it is to run on; nothing for the host's `/usr`.
+    pub(super) image: Option<Pinned>,
 }
 
 /// What lies at `/workspace`.
@@ -171,7 +174,7 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, isolation, from } = plan;
+        let Plan { uid, gid, limits, workspace, isolation, from, image } = plan;
         let (workspace, of) = match workspace {
             Workspace::None => (false, None),
             Workspace::Folder(..) => (true, None),
@@ -179,7 +182,8 @@ impl Sandbox {
         };
         let of = of.or(from.map(|(of, _)| of));
         let from = from.map(|(_, saved)| saved);
-        let start = Verb::Start { uid, gid, limits, workspace, tier: isolation, of, from };
+        let digest = image.as_ref().map(|image| image.digest);
+        let start = Verb::Start { uid, gid, limits, workspace, tier: isolation, of, from, image: digest };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -198,7 +202,7 @@ impl Sandbox {
         let failed = async {
             match started.await {
                 Ok(_) => std::future::pending().await,
-                Err(code) => Refusal::from(code),
+                Err(code) => refusal(code, image.as_ref()),
             }
         };
         let over = tokio::select! {
@@ -414,6 +418,14 @@ impl Sandbox {
     /// Pieces of work running in it.
     pub(super) fn running(&self) -> usize {
         self.works.borrow().len()
+    }
+}
+
+/// Why it did not start; for an image that is missing, which.
+fn refusal(code: ErrorCode, image: Option<&Pinned>) -> Refusal {
+    match image {
+        Some(image) if code == ErrorCode::ImageMissing => Refusal::because(code, image.to_string()),
+        Some(_) | None => code.into(),
     }
 }
 

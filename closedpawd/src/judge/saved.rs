@@ -89,8 +89,8 @@ impl Session {
             None => Workspace::None,
         };
         let (uid, gid, isolation, limits) = (self.uid, self.gid, self.isolation, pool::limits(profile));
-        let from = Some((self.sandbox.id, place));
-        Sandbox::begin(&state.launcher, Plan { uid, gid, isolation, limits, workspace, from })
+        let (from, image) = (Some((self.sandbox.id, place)), profile.image.clone());
+        Sandbox::begin(&state.launcher, Plan { uid, gid, isolation, limits, workspace, from, image })
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod bundle;
 mod cgroups;
+mod image;
 mod judge;
 mod layer;
 mod manager;
@@ -26,6 +27,8 @@ mod tidy;
 pub use cgroups::{LIMITS, available as available_limits};
 pub use pin::{Pin, PinError, write as write_pin};
 pub use runtimes::found;
+pub(crate) use sandbox::{IMAGE_NOTE, RESERVED_END};
+pub(crate) use setup::libexec;
 pub use setup::{SetupError, check_kernel};
 
 use crate::accounts;

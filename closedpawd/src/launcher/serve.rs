@@ -9,7 +9,7 @@ use super::sandbox::{MOST, Sandbox, tier_of};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
-use super::{cgroups, internal, manager, orphans, saved, schedule, sys, tidy};
+use super::{cgroups, image, internal, manager, orphans, saved, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
 use crate::verbs::{Answer, MEMORY, ORDER, Saved, Verb};
@@ -401,7 +401,7 @@ impl Launcher {
     }
 
     fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let Verb::Start { uid, gid, limits, workspace, tier, of, from } = verb else {
+        let Verb::Start { uid, gid, limits, workspace, tier, of, from, image } = verb else {
             return Err(ErrorCode::Malformed);
         };
         let mut shared = match of {
@@ -414,7 +414,15 @@ impl Launcher {
         if uid == 0 || gid == 0 || twice || workspace != (own || others) {
             return Err(ErrorCode::WorkspaceForbidden);
         }
-        let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
+        let rootfs = match image {
+            None => bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?,
+            Some(image) => {
+                // Before it is looked for: whoever takes images away asks whether there is such a note.
+                self.known(id)?.runs_on(image).map_err(internal)?;
+                let selinux = self.selinux.as_ref();
+                image::rootfs(&self.paths, &self.programs, selinux, (uid, gid), image)?
+            }
+        };
         let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
         if *sandbox.person.get_or_insert(uid) != uid {
             return Err(ErrorCode::WorkspaceForbidden);
@@ -442,7 +450,7 @@ impl Launcher {
         if let Some(shared) = &mut shared {
             shared.seen_by(&mut command);
         }
-        sandbox.rootfs = Some(rootfs);
+        sandbox.rootfs = Some(rootfs.folder);
         let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
         let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
         // The sandbox inherits these; a pipe for its errors would keep whoever reads it waiting for ever.

@@ -213,7 +213,7 @@ impl Programs {
 pub(super) const PROCESS: &str = "closedpaw-process";
 
 /// Where our programs are that nobody calls by hand: `../libexec/closedpaw` beside the daemon's own folder.
-pub(super) fn libexec() -> io::Result<PathBuf> {
+pub(crate) fn libexec() -> io::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let prefix = own.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
     Ok(prefix.join("libexec/closedpaw"))

@@ -1,6 +1,6 @@
 //! `closedpaw-process`: makes a sandbox out of namespaces, where policy names the tier `process`, and ends.
 //!
-//! The launcher starts it as root in the place of a runtime. It reads its nine words and nothing else. What it makes is what
+//! The launcher starts it as root in the place of a runtime. It reads its ten words and nothing else. What it makes is what
 //! gVisor's bundle says, with the host's own kernel below it: the same root filesystem, the same id map, the same capabilities.
 //!
 //! All namespaces but the user namespace are made before that one, so they belong to the host's: whatever a process in the
@@ -37,6 +37,8 @@ struct Plan {
     processes: u64,
     /// Bytes of `/tmp`.
     tmp: u64,
+    /// Whether the host's `/usr` is shown; else the root filesystem has all there is.
+    host: bool,
     /// What `/workspace` shows, if anything.
     workspace: Option<PathBuf>,
 }
@@ -50,6 +52,11 @@ impl Plan {
         let [root, uid, gid] = [number()?, number()?, number()?].map(|id| u32::try_from(id).ok());
         let (root, uid, gid) = (root?, uid?, gid?);
         let (files, processes, tmp) = (number()?, number()?, number()?);
+        let host = match number()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
         let workspace = words.next().map(PathBuf::from);
         // The host's root is in nobody's map, whoever asks for it.
         let (roots, more) = ([root, uid, gid].contains(&0), words.next().is_some());
@@ -62,6 +69,7 @@ impl Plan {
             files,
             processes,
             tmp,
+            host,
             workspace,
         })
     }
@@ -132,7 +140,7 @@ mod tests {
         Plan::of(words.iter().map(OsString::from).collect())
     }
 
-    const GOOD: [&str; 8] = ["/root", "/pid", "1900000000", "1000", "1001", "1024", "512", "4096"];
+    const GOOD: [&str; 9] = ["/root", "/pid", "1900000000", "1000", "1001", "1024", "512", "4096", "1"];
 
     #[test]
     fn a_plan_has_a_workspace_or_none() {
@@ -140,7 +148,16 @@ mod tests {
         let with = [&GOOD[..], &["/w"]].concat();
         assert_eq!(plan(&with).unwrap().workspace, Some(PathBuf::from("/w")));
         assert!(plan(&[&with[..], &["more"]].concat()).is_none());
-        assert!(plan(&GOOD[..7]).is_none());
+        assert!(plan(&GOOD[..8]).is_none());
+    }
+
+    #[test]
+    fn the_hosts_usr_is_shown_or_not_and_nothing_between() {
+        for (word, host) in [("0", Some(false)), ("1", Some(true)), ("2", None), ("", None)] {
+            let mut words = GOOD;
+            words[8] = word;
+            assert_eq!(plan(&words).map(|plan| plan.host), host, "{word}");
+        }
     }
 
     #[test]
@@ -158,7 +175,7 @@ mod tests {
         fn a_map_has_the_sandboxs_root_and_the_person(root in 1u32.., person in 1u32..) {
             let words = [
                 "/r".to_owned(), "/p".to_owned(), root.to_string(), person.to_string(), person.to_string(),
-                "64".to_owned(), "0".to_owned(), "0".to_owned(),
+                "64".to_owned(), "0".to_owned(), "0".to_owned(), "1".to_owned(),
             ];
             let plan = Plan::of(words.into_iter().map(OsString::from).collect()).unwrap();
             let map: Vec<Vec<u32>> = plan.map(person).lines()
