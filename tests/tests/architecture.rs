@@ -31,7 +31,7 @@ fn linked(package: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-const MEMBERS: [(&str, &str); 9] = [
+const MEMBERS: [(&str, &str); 10] = [
     ("protocol", "closedpaw-protocol"),
     ("rules", "closedpaw-rules"),
     ("ledger", "closedpaw-ledger"),
@@ -39,6 +39,7 @@ const MEMBERS: [(&str, &str); 9] = [
     ("confine", "closedpaw-confine"),
     ("closedpawd", "closedpawd"),
     ("sandbox", "closedpaw-sandbox"),
+    ("images", "closedpaw-images"),
     ("closedpawctl", "closedpawctl"),
     ("tests", "closedpaw-tests"),
 ];
@@ -77,13 +78,28 @@ fn roots_program_links_no_network_no_model_no_image_code() {
         "zip",
         "tar",
         "flate2",
+        "zlib-rs",
+        "ruzstd",
         "yamux",
         "closedpaw-sandbox",
+        "closedpaw-images",
         "closedpawctl",
         "closedpaw-model",
         "indicatif",
     ] {
         assert!(!linked.contains(forbidden), "closedpawd links {forbidden}");
+    }
+}
+
+/// What takes images apart has no business with anything else.
+#[test]
+fn the_worker_for_images_links_no_network() {
+    let linked = linked("closedpaw-images");
+    assert!(linked.contains("flate2"));
+    for forbidden in
+        ["hyper", "reqwest", "ureq", "rustls", "openssl", "native-tls", "closedpaw-rules", "toml", "clap"]
+    {
+        assert!(!linked.contains(forbidden), "closedpaw-images links {forbidden}");
     }
 }
 
