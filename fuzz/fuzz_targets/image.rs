@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let mut tar = Tar::new(bytes, &BOUNDS);
     let mut entries = 0usize;
-    while let Ok(Some(entry)) = tar.next() {
+    while let Ok(Some(entry)) = tar.entry() {
         entries += 1;
         assert!(entries <= bytes.len() / 512, "each entry has a block of its own");
         if let Ok(place) = Place::parse(&entry.path, &BOUNDS) {

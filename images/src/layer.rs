@@ -40,7 +40,7 @@ impl<'a> Unpacker<'a> {
     /// Unpacks all entries of a tar. Gives what it was read from, whose rest is the caller's to read.
     pub fn unpack<R: Read>(&mut self, source: R, tree: &mut Tree) -> Result<R, Fault> {
         let mut tar = Tar::new(source, self.bounds);
-        while let Some(entry) = tar.next()? {
+        while let Some(entry) = tar.entry()? {
             self.count.entries += 1;
             if self.count.entries > self.bounds.entries {
                 return Err(Fault::EntriesBound);

@@ -82,7 +82,7 @@ impl Source<'_> {
         let copy = file.try_clone().map_err(|_| Fault::Read)?;
         let (mut index, mut blobs, mut seen) = (None, BTreeMap::new(), 0);
         let mut tar = Tar::new(Section::whole(copy), bounds);
-        while let Some(entry) = tar.next().map_err(|fault| not_a_layout(fault, seen))? {
+        while let Some(entry) = tar.entry().map_err(|fault| not_a_layout(fault, seen))? {
             seen += 1;
             if seen > bounds.blobs {
                 return Err(Fault::BlobsBound);

@@ -69,7 +69,7 @@ impl<'a, R: Read> Tar<'a, R> {
     }
 
     /// The next entry; nothing at the end, which is a block of zeros or the source's own.
-    pub fn next(&mut self) -> Result<Option<Entry>, Fault> {
+    pub fn entry(&mut self) -> Result<Option<Entry>, Fault> {
         let mut extended = Extended::default();
         loop {
             self.skip()?;
@@ -97,12 +97,12 @@ impl<'a, R: Read> Tar<'a, R> {
                     let name = self.text(size)?;
                     extended.target.get_or_insert(name);
                 }
-                kind => return self.entry(&header, kind, size, extended).map(Some),
+                kind => return self.read_entry(&header, kind, size, extended).map(Some),
             }
         }
     }
 
-    fn entry(
+    fn read_entry(
         &mut self,
         header: &Header<'_>,
         kind: u8,
@@ -313,7 +313,7 @@ mod tests {
     fn names(bytes: &[u8]) -> Result<Vec<(Kind, String, u64)>, Fault> {
         let mut tar = Tar::new(bytes, &BOUNDS);
         let mut found = vec![];
-        while let Some(entry) = tar.next()? {
+        while let Some(entry) = tar.entry()? {
             found.push((entry.kind, String::from_utf8_lossy(&entry.path).into_owned(), entry.size));
         }
         Ok(found)
@@ -339,7 +339,7 @@ mod tests {
             assert!(found.contains(&(Kind::File, format!("./{long}"), 7)), "{format}: {found:?}");
             let mut tar = Tar::new(bytes.as_slice(), &BOUNDS);
             let link =
-                std::iter::from_fn(|| tar.next().unwrap()).find(|entry| entry.kind == Kind::Link).unwrap();
+                std::iter::from_fn(|| tar.entry().unwrap()).find(|entry| entry.kind == Kind::Link).unwrap();
             assert_eq!(link.target, "x".repeat(200).as_bytes(), "{format}");
         }
         let ustar = Command::new("tar")

@@ -336,6 +336,12 @@ fn what_is_used_is_not_taken_away() {
     let gone = || (image(&world, &["rm", &example.digest]).code == Some(0)).then_some(());
     until("nothing uses it any more", gone);
     assert!(within(&world, "layers").is_empty());
+    // One that comes back is another one to whoever mounted the first.
+    add(&world, &example.folder, "example");
+    let pinned = format!("example@{}", example.digest);
+    fs::write(world.etc().join("profiles.d/test.toml"), profile(Tier::Gvisor, &pinned)).unwrap();
+    let again = || (world.ctl(&["run", "--", "cat", "/etc/image-says"]).out == "hello\n").then_some(());
+    until("the profile counts", again);
     world.verify_audit();
 }
 
@@ -474,6 +480,10 @@ fn what_no_image_has_is_collected() {
     assert_eq!(image(&world, &["gc"]).code, Some(0));
     assert!(!stray.exists() && within(&world, "drafts").is_empty());
     assert_eq!(within(&world, "layers").len(), 2);
+    // What the timer runs does it, too.
+    fs::create_dir_all(&stray).unwrap();
+    world.closedpawd(&["upkeep"]);
+    assert!(!stray.exists());
     let record = store(&world).join("manifests").join(example.digest.replace(':', "-"));
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, "half a rec").unwrap();

@@ -24,11 +24,13 @@ use std::path::Path;
 const OWN: &str = "own";
 const WHOLE: &str = "root";
 
-/// The root filesystem for a user on an image, mounted if it is not yet.
+/// The root filesystem for a user on an image, mounted if it is not yet. `in_use` says which folders sandboxes use: one that none does
+/// is mounted anew, as the image may have been taken away and come back meanwhile.
 pub(super) fn rootfs(
     paths: &Paths,
     programs: &Programs,
     selinux: Option<&SeLinux>,
+    in_use: impl Fn(&Path) -> bool,
     (uid, gid): (u32, u32),
     image: Sha256,
 ) -> Result<Rootfs, ErrorCode> {
@@ -46,6 +48,9 @@ pub(super) fn rootfs(
     fs::create_dir_all(&whole).map_err(internal)?;
     if !own.exists() {
         bundle::own_files(&own, programs, (uid, gid), false).map_err(internal)?;
+    }
+    if !in_use(&folder) {
+        let_go(&folder);
     }
     if !is_mounted(&folder).map_err(internal)? {
         compose(&own, &layers, &whole, selinux).map_err(internal)?;

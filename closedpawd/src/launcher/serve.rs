@@ -25,6 +25,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -419,8 +420,11 @@ impl Launcher {
             Some(image) => {
                 // Before it is looked for: whoever takes images away asks whether there is such a note.
                 self.known(id)?.runs_on(image).map_err(internal)?;
+                let of = |one: &Sandbox, folder: &Path| one.rootfs.as_deref() == Some(folder);
+                let all = || self.sandboxes.values().chain(self.going.values());
+                let in_use = |folder: &Path| all().any(|sandbox| of(sandbox, folder));
                 let selinux = self.selinux.as_ref();
-                image::rootfs(&self.paths, &self.programs, selinux, (uid, gid), image)?
+                image::rootfs(&self.paths, &self.programs, selinux, in_use, (uid, gid), image)?
             }
         };
         let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
