@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use closedpaw_protocol::Tier;
 use closedpaw_protocol::stream::Exit;
+use closedpaw_protocol::{ErrorCode, Tier};
 use closedpaw_tests::image::{Image, Layout, tar, tiny_root};
 use closedpaw_tests::raw::Session;
 use closedpaw_tests::tiers::{self, TIERS};
@@ -112,6 +112,8 @@ fn a_restart_takes_back_what_runs_on_an_image() {
         };
         let mut session = tiers::open(&world, tier);
         assert_eq!(says(&world, &mut session, "cat /etc/image-says"), "hello\n");
+        // Its relay, its process, its memory, its socket, its workspace: what it lives on without a daemon.
+        until("the store has all of it", || (world.manager().stored().len() == 5).then_some(()));
         world.kill9();
         world.start();
         let used = image(&world, &["rm", "example"]);
@@ -125,6 +127,34 @@ fn a_restart_takes_back_what_runs_on_an_image() {
         assert!(listed[0]["users"].to_string().contains(&sandbox), "{listed}");
         drop(session);
     }
+}
+
+/// Commands that have a sandbox each have it on the image that their session began on, or have none.
+#[test]
+fn commands_apart_run_on_their_sessions_image() {
+    let mut world = World::builder().stopped().build();
+    let example = example(&world, "example");
+    add(&world, &example.folder, "example");
+    let place = world.etc().join("profiles.d/default.toml");
+    let apart = |tier: &str| tier.replace("isolation =", "commands = \"apart\"\npool = 0\nisolation =");
+    fs::write(&place, apart(&profile(Tier::Gvisor, &format!("example@{}", example.digest)))).unwrap();
+    world.start();
+    let mut session = tiers::open(&world, Tier::Gvisor);
+    for _ in 0..2 {
+        assert_eq!(says(&world, &mut session, "cat /etc/image-says; echo x >> y"), "hello\n");
+    }
+    assert_eq!(says(&world, &mut session, "cat y"), "x\nx\n");
+    // The session's own sandbox is on the image still, and nothing of it may be shared with one that is not.
+    let before = world.status().revision;
+    fs::write(&place, apart(&tiers::profile(Tier::Gvisor))).unwrap();
+    until("the profile counts", || (world.status().revision != before).then_some(()));
+    let mut exec = session.opened.exec(&["cat", "/etc/hostname"]);
+    exec.revision = world.status().revision;
+    let refused = session.act(&exec, None).map(drop).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::SandboxFailed);
+    assert!(world.daemon_log().contains("runs on another image"));
+    drop(session);
+    world.verify_audit();
 }
 
 /// Never another root filesystem than was asked for.

@@ -73,6 +73,12 @@ pub(super) fn tier_of(folder: &Path) -> Tier {
     tiers.into_iter().find(|tier| Path::new(tier.name()) == word).unwrap_or(Tier::Gvisor)
 }
 
+/// The image that a sandbox runs on, as its folder says.
+pub(super) fn image_of(folder: &Path) -> Option<Sha256> {
+    let digits = fs::read_link(folder.join(IMAGE_NOTE)).ok()?;
+    format!("sha256:{}", digits.to_str()?).parse().ok()
+}
+
 impl Sandbox {
     pub(super) fn new(run: &Path, id: SandboxId, slot: u32) -> io::Result<Self> {
         let folder = run.join("sandboxes").join(id.to_string());

@@ -5,7 +5,7 @@ use super::bundle::{self, Bundle};
 use super::judge::Judge;
 use super::layer::Layer;
 use super::runtimes::Runtimes;
-use super::sandbox::{MOST, Sandbox, tier_of};
+use super::sandbox::{MOST, Sandbox, image_of, tier_of};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
@@ -414,6 +414,16 @@ impl Launcher {
         let twice = own && shared.is_some() || from.is_some() && shared.is_none();
         if uid == 0 || gid == 0 || twice || workspace != (own || others) {
             return Err(ErrorCode::WorkspaceForbidden);
+        }
+        // What a session goes on with, or shares, is what it began on, whatever its profile says by now.
+        if let Some(shared) = &shared
+            && image_of(&shared.folder) != image
+        {
+            tracing::error!(
+                "launcher: {}: its session runs on another image than its profile names",
+                id.short()
+            );
+            return Err(ErrorCode::SandboxFailed);
         }
         let rootfs = match image {
             None => bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?,
