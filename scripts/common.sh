@@ -122,9 +122,9 @@ fetch_package() {
     as_root rm -rf "$work"
 }
 
-# build_static PROFILE-FLAG: init, relay and process, without a loader: init runs where there may be no library.
+# build_static: init, relay, process and unpack, without a loader: init runs where there may be no library.
 build_static() {
-    (cd "$repo" && RUSTFLAGS="-C target-feature=+crt-static" cargo build $quiet --locked --profile small -p closedpaw-sandbox \
+    (cd "$repo" && RUSTFLAGS="-C target-feature=+crt-static" cargo build $quiet --locked --profile small -p closedpaw-sandbox -p closedpaw-images \
         --target x86_64-unknown-linux-gnu --target-dir target/static)
 }
 
@@ -155,7 +155,7 @@ build_model() {
 install_programs() {
     as_root install -d -m 755 "$1" "$1/bin" "$1/libexec" "$1/libexec/closedpaw"
     as_root install -m 755 "$repo"/target/release/closedpaw{d,ctl} "$1/bin/"
-    as_root install -m 755 "$repo"/target/static/x86_64-unknown-linux-gnu/small/closedpaw-{init,relay,process} "$1/libexec/closedpaw/"
+    as_root install -m 755 "$repo"/target/static/x86_64-unknown-linux-gnu/small/closedpaw-{init,relay,process,unpack} "$1/libexec/closedpaw/"
     as_root install -m 755 "$repo/target/release/closedpaw-shim" "$1/libexec/closedpaw/"
     as_root install -m 755 "$model" "$1/libexec/closedpaw/closedpaw-model"
 }

@@ -1,6 +1,7 @@
 //! `closedpawd check`: everything the daemon would read, read the same way, without starting anything.
 #![forbid(unsafe_code)]
 
+use crate::images;
 use crate::judge::{files, policy::InForce};
 use crate::launcher::{available_limits, check_kernel, found};
 use crate::paths::Paths;
@@ -26,6 +27,7 @@ pub fn run(paths: &Paths) -> ExitCode {
     };
     let other_tiers: Vec<Tier> =
         [Tier::Process, Tier::Kata].into_iter().filter(|tier| named(*tier)).collect();
+    let images = policy.as_ref().map(|policy| images::missing(paths, policy)).unwrap_or_default();
     report("policy", policy.map(|policy| summary(&policy)));
     report("keys", keys(paths));
     report(
@@ -36,6 +38,9 @@ pub fn run(paths: &Paths) -> ExitCode {
     // The daemon starts without them, but no session with such a profile does.
     for tier in other_tiers {
         report(tier.name(), found(tier, paths).map_err(|error| vec![error]));
+    }
+    if !images.is_empty() {
+        report("images", Err(images));
     }
     let limits = available_limits();
     tracing::info!("limits: {}", if limits.is_empty() { "none here".to_owned() } else { limits.join(", ") });

@@ -3,7 +3,7 @@
 
 use crate::launcher::Pinned;
 use crate::paths::Paths;
-use crate::{check, judge, launcher, upkeep};
+use crate::{check, images, judge, launcher, upkeep};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +41,14 @@ enum Word {
     /// Check the log, publish its newest signed head, and name what has to be done soon. A timer runs it.
     #[command(after_help = "Example:\n  closedpawd upkeep | tee -a /mnt/elsewhere/closedpaw-heads")]
     Upkeep,
+    /// Keep images: root filesystems for sandboxes that are not to see the host's /usr.
+    #[command(
+        after_help = "Example:\n  closedpawd image add debian.tar --name debian:13 && closedpawd image list"
+    )]
+    Image {
+        #[command(subcommand)]
+        word: images::Word,
+    },
     /// Started by the launcher.
     #[command(hide = true)]
     Judge,
@@ -63,6 +71,7 @@ pub fn main() -> ExitCode {
         Some(Word::Judge) => judge::run(&paths),
         Some(Word::Upkeep) => upkeep::run(&paths),
         Some(Word::Check) => check::run(&paths),
+        Some(Word::Image { word }) => images::run(&paths, &word),
         Some(Word::Pin { kata, runtime }) => pin(&paths, kata, runtime),
     }
 }

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod check;
 pub mod cli;
+mod images;
 pub mod judge;
 pub mod launcher;
 pub mod paths;

@@ -74,6 +74,11 @@ impl Paths {
         self.root.join("var/lib/closedpaw")
     }
 
+    /// `/var/lib/closedpaw-images`: root's alone, and so not below the judge's folder.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("var/lib/closedpaw-images")
+    }
+
     /// `/var/log/closedpaw/audit`.
     pub fn audit(&self) -> PathBuf {
         self.root.join("var/log/closedpaw/audit")

@@ -73,6 +73,9 @@ pub fn run(paths: &Paths) -> ExitCode {
 }
 
 fn upkeep(paths: &Paths) -> Result<(), Fault> {
+    if nix::unistd::geteuid().is_root() {
+        crate::images::upkeep(paths);
+    }
     become_judge().map_err(Fault::Account)?;
     judge::confine(paths)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());

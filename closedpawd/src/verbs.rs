@@ -4,6 +4,7 @@
 //! along and are only ever looked at with `fstat` and handed on.
 #![forbid(unsafe_code)]
 
+use closedpaw_protocol::image::Sha256;
 use closedpaw_protocol::{Devices, ErrorCode, SandboxId, Tier};
 
 /// The limits of a sandbox, in numbers. The launcher checks them against its own bounds.
@@ -74,6 +75,8 @@ pub enum Verb {
         of: Option<SandboxId>,
         /// Which of the states that were saved of that sandbox's session it goes on with, if with any.
         from: Option<Saved>,
+        /// On what: an image, or nothing for the host's `/usr`. No image has a digest of zeros.
+        image: Option<Sha256>,
         /// With which devices of the host's.
         devices: Devices,
         /// Whether it may not start where a disk that it reads from cannot be limited.
@@ -141,7 +144,7 @@ impl Verb {
         put(&[self.number()]);
         put(&sandbox.0);
         match self {
-            Self::Start { uid, gid, limits, workspace, tier, of, from, devices, strict_io } => {
+            Self::Start { uid, gid, limits, workspace, tier, of, from, image, devices, strict_io } => {
                 put(&uid.to_be_bytes());
                 put(&gid.to_be_bytes());
                 put(&limits.memory.to_be_bytes());
@@ -152,6 +155,7 @@ impl Verb {
                 put(&[u8::from(workspace), tier_number(tier)]);
                 put(&of.map_or(NOBODY, |of| of.0));
                 put(&[from.map_or(0, Saved::signal)]);
+                put(&image.map_or([0; 32], |image| image.0));
                 put(&limits.io.to_be_bytes());
                 put(&[devices.bits() | if strict_io { STRICT_IO } else { 0 }]);
             }
@@ -219,6 +223,7 @@ fn start(fields: &mut Fields<'_>) -> Result<Verb, BadVerb> {
         [0] => None,
         [signal] => Some(Saved::of_signal(signal).ok_or(BadVerb)?),
     };
+    let image = Some(Sha256(fields.take()?)).filter(|image| image.0 != [0; 32]);
     let limits = Limits { io: u64::from_be_bytes(fields.take()?), ..limits };
     let [flags] = fields.take()?;
     let devices = Devices::from_bits(flags & !STRICT_IO).ok_or(BadVerb)?;
@@ -230,6 +235,7 @@ fn start(fields: &mut Fields<'_>) -> Result<Verb, BadVerb> {
         tier,
         of,
         from,
+        image,
         devices,
         strict_io: flags & STRICT_IO != 0,
     })
@@ -348,8 +354,8 @@ mod tests {
         let limits = Limits { memory: 1 << 30, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024, io: 5 << 20 };
         let start = |workspace, tier, devices: &[Device], strict_io| {
             let (devices, of) = (devices.iter().copied().collect(), Some(id).filter(|_| strict_io));
-            let from = of.map(|_| Saved::Second);
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace, tier, of, from, devices, strict_io }
+            let (from, image) = (of.map(|_| Saved::Second), of.map(|_| Sha256([7; 32])));
+            Verb::Start { uid: 1000, gid: 1001, limits, workspace, tier, of, from, image, devices, strict_io }
         };
         for verb in [
             start(true, Tier::Gvisor, &[Device::Nvidia], false),

@@ -7,7 +7,7 @@ use landlock::{
     Access, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 pub use landlock::AccessFs;
@@ -22,6 +22,11 @@ pub(crate) fn only(places: &[Place]) -> Result<(), ConfineError> {
         ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, *access))?;
     }
     enter(ruleset)
+}
+
+/// The same with one folder, which is open.
+pub(crate) fn only_below(folder: BorrowedFd<'_>, access: BitFlags<AccessFs>) -> Result<(), ConfineError> {
+    enter(nothing()?.add_rule(PathBeneath::new(folder, access))?)
 }
 
 /// The same without a word about TCP, for others to enter: made once, and entered by each child by its descriptor alone

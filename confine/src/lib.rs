@@ -13,7 +13,9 @@ use calls::Calls;
 pub use caps::Capability;
 
 use caps::{CapSet, CapsHashSet};
-use domain::Place;
+use domain::{AccessFs, Place};
+use landlock::BitFlags;
+use std::os::fd::BorrowedFd;
 
 /// The confinement could not be had; the program must not go on.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,18 @@ pub fn only_capabilities(kept: &[Capability]) -> Result<(), ConfineError> {
 /// Has no program that this process, or what it starts, executes give it more than it has.
 pub fn no_new_privileges() -> Result<(), ConfineError> {
     Ok(nix::sys::prctl::set_no_new_privs()?)
+}
+
+/// Gives up all but what is below one open folder and these calls, for this thread and all that it will start.
+pub fn keep_below(
+    folder: BorrowedFd<'_>,
+    access: BitFlags<AccessFs>,
+    calls: &Calls,
+) -> Result<(), ConfineError> {
+    nix::sys::prctl::set_no_new_privs()?;
+    nix::sys::prctl::set_dumpable(false)?;
+    domain::only_below(folder, access)?;
+    calls::only(calls)
 }
 
 /// Gives up all but these places and these calls, for this thread and all that it will start.

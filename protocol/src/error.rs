@@ -140,6 +140,8 @@ codes! {
     Busy = 52, "busy", 75, "try again in a moment";
     /// This daemon knows the request but not yet how to do it.
     NotAvailable = 53, "not-available", 69, "this daemon cannot do that";
+    /// The image that the profile names is not in the store.
+    ImageMissing = 54, "image-missing", 69, "closedpawd image add, as root, with the image of that digest";
 }
 
 impl fmt::Display for ErrorCode {

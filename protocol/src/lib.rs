@@ -10,6 +10,7 @@ pub mod device;
 pub mod error;
 pub mod frame;
 pub mod ids;
+pub mod image;
 pub mod kept;
 pub mod label;
 pub mod message;

@@ -91,6 +91,8 @@ codes! {
     Unreachable = "unreachable",
     /// A table of cases without a case.
     NoCases = "no-cases",
+    /// An image without its digest.
+    Unpinned = "unpinned",
 }
 
 impl fmt::Display for Code {

@@ -6,6 +6,7 @@ use crate::problem::{Code, Problem, SourceFile, show};
 use crate::read::{Reader, Table, Value};
 use crate::variables::{hostile, is_variable};
 use crate::vocabulary::Word;
+use closedpaw_protocol::image::{NotPinned, Pinned};
 use closedpaw_protocol::{Device, Tier};
 use std::collections::BTreeMap;
 
@@ -122,6 +123,8 @@ pub struct Profile {
     pub name: String,
     /// The tier it runs on.
     pub isolation: Tier,
+    /// The image whose files it shows, by its digest; the host's `/usr` if there is none.
+    pub image: Option<Pinned>,
     /// What it may use up.
     pub limits: ProfileLimits,
     /// The limits without which nothing may start.
@@ -185,8 +188,19 @@ fn read_file(reader: &mut Reader<'_>, seen: &mut BTreeMap<String, ()>) -> Vec<Pr
     profiles
 }
 
-const KEYS: [&str; 10] =
-    ["name", "isolation", "limits", "require", "env", "environment", "mounts", "commands", "pool", "devices"];
+const KEYS: [&str; 11] = [
+    "name",
+    "isolation",
+    "image",
+    "limits",
+    "require",
+    "env",
+    "environment",
+    "mounts",
+    "commands",
+    "pool",
+    "devices",
+];
 
 fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile> {
     reader.known_keys(table, &KEYS);
@@ -194,6 +208,7 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
     let isolation = reader
         .required(table, "isolation")
         .and_then(|value| reader.word(value, Code::UnknownWord, "isolation"));
+    let image = table.get("image").map_or(Some(None), |value| image(reader, value).map(Some));
     let limits = table.get("limits").map_or(Some(ProfileLimits::default()), |value| limits(reader, value));
     let require = table
         .get("require")
@@ -219,6 +234,7 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
     Some(Profile {
         name: name?,
         isolation: isolation?,
+        image: image?,
         limits: limits?,
         require: require?,
         env,
@@ -239,6 +255,23 @@ pub(crate) fn short_name(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Optio
         reader.problem(value.place(), Code::BadName, format!("{} is no name", show(text)), hint);
     }
     good.then(|| text.to_owned())
+}
+
+/// `NAME@sha256:DIGEST`: what a profile shows does not change because somebody calls another image so.
+fn image(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<Pinned> {
+    let text = reader.text(value)?;
+    match text.parse() {
+        Ok(image) => Some(image),
+        Err(why) => {
+            let code = match why {
+                NotPinned::NoDigest => Code::Unpinned,
+                NotPinned::BadDigest | NotPinned::BadName(_) => Code::BadName,
+            };
+            let hint = "NAME@sha256:DIGEST, as closedpawd image add says it".to_owned();
+            reader.problem(value.place(), code, format!("{}: {why}", show(text)), Some(hint));
+            None
+        }
+    }
 }
 
 fn limits(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<ProfileLimits> {
@@ -467,6 +500,26 @@ mod tests {
             assert_eq!(codes(&format!("{HEAD}{bad}")), [Code::OutOfRange], "{bad}");
         }
         assert_eq!(codes(&format!("{HEAD}commands = \"alone\"")), [Code::UnknownWord]);
+    }
+
+    /// A name alone could come to mean another image.
+    #[test]
+    fn an_image_is_named_with_its_digest() {
+        let digits = "0a".repeat(32);
+        let image = format!("debian:13@sha256:{digits}");
+        let profile = parse(&format!("{HEAD}image = \"{image}\"\n")).unwrap().remove(0);
+        assert_eq!(profile.image.map(|image| image.to_string()), Some(image));
+        assert_eq!(parse(HEAD).unwrap().remove(0).image, None);
+        for (image, code) in [
+            ("debian".to_owned(), Code::Unpinned),
+            (format!("sha256:{digits}"), Code::Unpinned),
+            (format!("debian@sha256:{}", "0A".repeat(32)), Code::BadName),
+            ("debian@sha256:12".to_owned(), Code::BadName),
+            (format!("a/b@sha256:{digits}"), Code::BadName),
+        ] {
+            assert_eq!(codes(&format!("{HEAD}image = \"{image}\"\n")), [code], "{image}");
+        }
+        assert_eq!(codes(&format!("{HEAD}image = 7\n")), [Code::WrongType]);
     }
 
     #[test]

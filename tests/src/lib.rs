@@ -11,6 +11,7 @@
 
 pub mod echo;
 pub mod hostile;
+pub mod image;
 pub mod probe;
 pub mod raw;
 pub mod screen;

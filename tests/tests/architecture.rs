@@ -31,7 +31,7 @@ fn linked(package: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-const MEMBERS: [(&str, &str); 10] = [
+const MEMBERS: [(&str, &str); 11] = [
     ("protocol", "closedpaw-protocol"),
     ("rules", "closedpaw-rules"),
     ("ledger", "closedpaw-ledger"),
@@ -40,6 +40,7 @@ const MEMBERS: [(&str, &str); 10] = [
     ("closedpawd", "closedpawd"),
     ("sandbox", "closedpaw-sandbox"),
     ("shim", "closedpaw-shim"),
+    ("images", "closedpaw-images"),
     ("closedpawctl", "closedpawctl"),
     ("tests", "closedpaw-tests"),
 ];
@@ -78,16 +79,31 @@ fn roots_program_links_no_network_no_model_no_image_code() {
         "zip",
         "tar",
         "flate2",
+        "zlib-rs",
+        "ruzstd",
         "yamux",
         "closedpaw-sandbox",
         "closedpaw-shim",
         "ttrpc",
         "protobuf",
+        "closedpaw-images",
         "closedpawctl",
         "closedpaw-model",
         "indicatif",
     ] {
         assert!(!linked.contains(forbidden), "closedpawd links {forbidden}");
+    }
+}
+
+/// What takes images apart has no business with anything else.
+#[test]
+fn the_worker_for_images_links_no_network() {
+    let linked = linked("closedpaw-images");
+    assert!(linked.contains("flate2"));
+    for forbidden in
+        ["hyper", "reqwest", "ureq", "rustls", "openssl", "native-tls", "closedpaw-rules", "toml", "clap"]
+    {
+        assert!(!linked.contains(forbidden), "closedpaw-images links {forbidden}");
     }
 }
 

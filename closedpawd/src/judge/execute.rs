@@ -228,6 +228,7 @@ async fn open(
         from: None,
         devices,
         strict_io,
+        image: profile.image.clone(),
     };
     let sandbox = Sandbox::start(&state.launcher, plan).await?;
     // Everything may have been stopped meanwhile, and this was not among it.

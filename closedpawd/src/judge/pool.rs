@@ -162,11 +162,10 @@ impl Session {
         };
         let (uid, gid, isolation) = (self.uid, self.gid, self.isolation);
         let (devices, strict_io) = hardware(&profile);
-        let limits = limits(&profile);
-        Sandbox::begin(
-            &state.launcher,
-            Plan { uid, gid, isolation, limits, workspace, devices, strict_io, from: None },
-        )
+        let (limits, image) = (limits(&profile), profile.image);
+        let from = None;
+        let plan = Plan { uid, gid, isolation, limits, workspace, from, image, devices, strict_io };
+        Sandbox::begin(&state.launcher, plan)
     }
 }
 

@@ -8,6 +8,7 @@ use super::staged;
 use crate::launcher::events;
 use crate::verbs::{Limits, Saved, Verb};
 use closedpaw_descriptors::Packets;
+use closedpaw_protocol::image::Pinned;
 use closedpaw_protocol::message::Stage;
 use closedpaw_protocol::relay::{Gate, Grant, RECORD, Record};
 use closedpaw_protocol::stream::Exit;
@@ -76,6 +77,8 @@ pub(super) struct Plan {
     pub(super) devices: Devices,
     /// Whether every disk that it reads from has to be one that can be limited.
     pub(super) strict_io: bool,
+    /// What it is to run on; nothing for the host's `/usr`.
+    pub(super) image: Option<Pinned>,
 }
 
 /// What lies at `/workspace`.
@@ -176,7 +179,7 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, isolation, from, devices, strict_io } = plan;
+        let Plan { uid, gid, limits, workspace, isolation, from, image, devices, strict_io } = plan;
         let (workspace, of) = match workspace {
             Workspace::None => (false, None),
             Workspace::Folder(..) => (true, None),
@@ -184,8 +187,9 @@ impl Sandbox {
         };
         let of = of.or(from.map(|(of, _)| of));
         let from = from.map(|(_, saved)| saved);
+        let (tier, digest) = (isolation, image.as_ref().map(|image| image.digest));
         let start =
-            Verb::Start { uid, gid, limits, workspace, tier: isolation, of, from, devices, strict_io };
+            Verb::Start { uid, gid, limits, workspace, tier, of, from, image: digest, devices, strict_io };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -204,7 +208,7 @@ impl Sandbox {
         let failed = async {
             match started.await {
                 Ok(_) => std::future::pending().await,
-                Err(code) => Refusal::from(code),
+                Err(code) => refusal(code, image.as_ref()),
             }
         };
         let over = tokio::select! {
@@ -444,6 +448,14 @@ fn limit(exit: Exit) -> Option<&'static str> {
         | Exit::OutputLimit
         | Exit::Mismatch
         | Exit::SandboxGone => None,
+    }
+}
+
+/// Why it did not start; for an image that is missing, which.
+fn refusal(code: ErrorCode, image: Option<&Pinned>) -> Refusal {
+    match image {
+        Some(image) if code == ErrorCode::ImageMissing => Refusal::because(code, image.to_string()),
+        Some(_) | None => code.into(),
     }
 }
 

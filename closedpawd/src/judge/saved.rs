@@ -89,12 +89,10 @@ impl Session {
             None => Workspace::None,
         };
         let (uid, gid, isolation, limits) = (self.uid, self.gid, self.isolation, pool::limits(profile));
-        let from = Some((self.sandbox.id, place));
+        let (from, image) = (Some((self.sandbox.id, place)), profile.image.clone());
         let (devices, strict_io) = pool::hardware(profile);
-        Sandbox::begin(
-            &state.launcher,
-            Plan { uid, gid, isolation, limits, workspace, from, devices, strict_io },
-        )
+        let plan = Plan { uid, gid, isolation, limits, workspace, from, image, devices, strict_io };
+        Sandbox::begin(&state.launcher, plan)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The OCI bundle of a sandbox: its root filesystem and its configuration.
 //!
 //! The root filesystem is made once for each user: empty places to mount on, the links of a merged `/usr`, and an
-//! `/etc` of our own. Of the host it shows `/usr`, read-only, and nothing else.
+//! `/etc` of our own. Of the host it shows `/usr`, read-only, and nothing else; on an image (`image.rs`) not even that.
 #![forbid(unsafe_code)]
 
 use super::cgroups;
@@ -37,29 +37,66 @@ const COPIED: [&str; 2] = ["ld.so.cache", "ld.so.conf"];
 const MOST: Limits =
     Limits { memory: 64 << 30, pids: 32768, cpu: 64_000, tmp: 8 << 30, files: 65536, io: 1 << 40 };
 
-/// The root filesystem for a user, made at the first call.
-pub(super) fn rootfs(run: &Path, programs: &Programs, uid: u32, gid: u32) -> io::Result<PathBuf> {
+/// A root filesystem that sandboxes of one person can be put on.
+#[derive(Debug)]
+pub(super) struct Rootfs {
+    /// What is kept of it below `rootfs/`.
+    pub(super) folder: PathBuf,
+    /// Where a runtime finds it.
+    pub(super) root: PathBuf,
+    /// Whether the host's `/usr` is to be seen in it.
+    pub(super) host: bool,
+}
+
+/// The root filesystem for a user that shows the host's `/usr`, made at the first call.
+pub(super) fn rootfs(run: &Path, programs: &Programs, uid: u32, gid: u32) -> io::Result<Rootfs> {
     let root = run.join("rootfs").join(format!("{uid}-{gid}"));
-    if root.exists() {
-        return Ok(root);
+    if !root.exists() {
+        own_files(&root, programs, (uid, gid), true)?;
     }
-    let draft = run.join("rootfs").join(format!("{uid}-{gid}.new"));
+    Ok(Rootfs { folder: root.clone(), root, host: true })
+}
+
+/// Makes our own part of a root filesystem: the places to mount on, init, and an `/etc` in which the person has a name. With what
+/// the host's programs need, if they are to be seen in it.
+pub(super) fn own_files(
+    root: &Path,
+    programs: &Programs,
+    (uid, gid): (u32, u32),
+    host: bool,
+) -> io::Result<()> {
+    let draft = root.with_extension("new");
     drop(fs::remove_dir_all(&draft));
     for folder in ["usr", "etc", "proc", "dev", "sys", "tmp", "workspace", "closedpaw"] {
         fs::create_dir_all(draft.join(folder))?;
     }
-    for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        let target = Path::new("usr").join(name);
-        if Path::new("/").join(&target).exists() {
-            symlink(&target, draft.join(name))?;
-        }
-    }
     etc(&draft.join("etc"), uid, gid)?;
+    if host {
+        of_the_host(&draft)?;
+    }
     let init = draft.join("closedpaw/init");
     fs::copy(&programs.init, &init)?;
     fs::set_permissions(init, Permissions::from_mode(0o755))?;
-    fs::rename(&draft, &root)?;
-    Ok(root)
+    fs::rename(&draft, root)
+}
+
+/// What goes with the host's `/usr`: the links into it, how its loader finds libraries, the names of its programs.
+fn of_the_host(root: &Path) -> io::Result<()> {
+    for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
+        let target = Path::new("usr").join(name);
+        if Path::new("/").join(&target).exists() {
+            symlink(&target, root.join(name))?;
+        }
+    }
+    let etc = root.join("etc");
+    fs::write(etc.join("os-release"), "NAME=closedpaw\nID=closedpaw\n")?;
+    for name in COPIED {
+        let from = Path::new("/etc").join(name);
+        if from.is_file() {
+            fs::copy(from, etc.join(name))?;
+        }
+    }
+    alternatives(&etc.join("alternatives"))
 }
 
 fn etc(etc: &Path, uid: u32, gid: u32) -> io::Result<()> {
@@ -71,15 +108,7 @@ fn etc(etc: &Path, uid: u32, gid: u32) -> io::Result<()> {
     fs::write(etc.join("group"), format!("root:x:0:\nperson:x:{gid}:\nnogroup:x:65534:\n"))?;
     fs::write(etc.join("hosts"), "127.0.0.1 localhost\n::1 localhost\n")?;
     fs::write(etc.join("hostname"), "sandbox\n")?;
-    fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files\n")?;
-    fs::write(etc.join("os-release"), "NAME=closedpaw\nID=closedpaw\n")?;
-    for name in COPIED {
-        let from = Path::new("/etc").join(name);
-        if from.is_file() {
-            fs::copy(from, etc.join(name))?;
-        }
-    }
-    alternatives(&etc.join("alternatives"))
+    fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files\n")
 }
 
 /// Debian's links from names like `awk` to programs in `/usr`; the links only, none of what else lies there.
@@ -99,7 +128,7 @@ fn alternatives(to: &Path) -> io::Result<()> {
 /// Who and what a bundle is for.
 pub(super) struct Bundle<'a> {
     pub(super) sandbox: &'a Sandbox,
-    pub(super) rootfs: &'a Path,
+    pub(super) rootfs: &'a Rootfs,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) limits: Limits,
@@ -169,7 +198,7 @@ impl Bundle<'_> {
 
     /// For a host with these controllers.
     fn spec(&self, here: &[&str]) -> Result<Spec, OciSpecError> {
-        let root = RootBuilder::default().path(self.rootfs).readonly(true).build()?;
+        let root = RootBuilder::default().path(&self.rootfs.root).readonly(true).build()?;
         let mut linux = LinuxBuilder::default()
             .uid_mappings(self.ids(self.uid)?)
             .gid_mappings(self.ids(self.gid)?)
@@ -211,9 +240,11 @@ impl Bundle<'_> {
         let tmp = format!("size={}", self.bounded().tmp);
         let mut mounts = vec![
             mount("/proc", "proc", Path::new("proc"), &["nosuid", "nodev", "noexec"])?,
-            mount("/usr", "bind", Path::new("/usr"), &["rbind", "ro", "nosuid", "nodev"])?,
             mount("/tmp", "tmpfs", Path::new("tmpfs"), &["nosuid", "nodev", "mode=1777", &tmp])?,
         ];
+        if self.rootfs.host {
+            mounts.insert(1, mount("/usr", "bind", Path::new("/usr"), &["rbind", "ro", "nosuid", "nodev"])?);
+        }
         if let Some(merged) = self.workspace {
             mounts.push(mount("/workspace", "bind", merged, &["rbind", "rw", "nosuid", "nodev"])?);
         }

@@ -8,6 +8,7 @@ mod bundle;
 mod cgroups;
 mod devices;
 mod disks;
+mod image;
 mod judge;
 mod layer;
 mod manager;
@@ -29,6 +30,8 @@ pub use cgroups::{LIMITS, available as available_limits, events};
 pub use devices::found_device;
 pub use pin::{Pin, PinError, Pinned, write as write_pin};
 pub use runtimes::{found, shim_of_kata};
+pub(crate) use sandbox::{IMAGE_NOTE, RESERVED_END};
+pub(crate) use setup::libexec;
 pub use setup::{SetupError, check_kernel};
 
 use crate::accounts;

@@ -4,6 +4,7 @@
 use super::layer::Layer;
 use super::store::{Parts, Store};
 use super::{internal, saved, sys};
+use closedpaw_protocol::image::Sha256;
 use closedpaw_protocol::{ErrorCode, SandboxId, Tier};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
@@ -19,6 +20,9 @@ use std::process::{Child, Command};
 /// Above what systemd gives to containers and below what it gives to foreign images
 /// (<https://systemd.io/UIDS-GIDS/>).
 const RESERVED: u32 = 1_900_000_000;
+
+/// The first one behind them: the worker's that unpacks images.
+pub(crate) const RESERVED_END: u32 = RESERVED + 2 * (MOST as u32);
 
 /// The most sandboxes at a time, whatever the judge says.
 pub(super) const MOST: usize = 512;
@@ -62,11 +66,20 @@ const ON: &str = "on";
 /// And the tier, from the start on.
 const TIER: &str = "tier";
 
+/// And the image, if it runs on one: the digits of its digest.
+pub(crate) const IMAGE_NOTE: &str = "image";
+
 /// What a sandbox runs in, or ran, as its folder says. One that does not say is of a daemon that knew gVisor only.
 pub(super) fn tier_of(folder: &Path) -> Tier {
     let word = fs::read_link(folder.join(TIER)).unwrap_or_default();
     let tiers = [Tier::Process, Tier::Gvisor, Tier::Kata];
     tiers.into_iter().find(|tier| Path::new(tier.name()) == word).unwrap_or(Tier::Gvisor)
+}
+
+/// The image that a sandbox runs on, as its folder says.
+pub(super) fn image_of(folder: &Path) -> Option<Sha256> {
+    let digits = fs::read_link(folder.join(IMAGE_NOTE)).ok()?;
+    format!("sha256:{}", digits.to_str()?).parse().ok()
 }
 
 impl Sandbox {
@@ -137,6 +150,11 @@ impl Sandbox {
         std::os::unix::fs::symlink(tier.name(), self.folder.join(TIER))?;
         self.tier = Some(tier);
         Ok(())
+    }
+
+    /// Takes note of its image, so that nobody takes that away.
+    pub(super) fn runs_on(&self, image: Sha256) -> io::Result<()> {
+        std::os::unix::fs::symlink(image.digits(), self.folder.join(IMAGE_NOTE))
     }
 
     /// Waits until its process, which was killed, has ended.

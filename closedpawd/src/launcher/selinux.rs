@@ -66,6 +66,11 @@ impl SeLinux {
         format!(",context=\"{}\"", self.file(slot))
     }
 
+    /// The same for what all sandboxes may read: a root filesystem.
+    pub(super) fn shared_option(&self) -> String {
+        format!(",context=\"{}:object_r:closedpaw_rootfs_t:s0\"", self.user)
+    }
+
     fn file(&self, slot: u32) -> String {
         format!("{}:object_r:closedpaw_layer_t:{}", self.user, level(slot))
     }

@@ -6,11 +6,11 @@ use super::disks::{self, Disk};
 use super::judge::Judge;
 use super::layer::Layer;
 use super::runtimes::Runtimes;
-use super::sandbox::{MOST, Sandbox, tier_of};
+use super::sandbox::{MOST, Sandbox, image_of, tier_of};
 use super::selinux::SeLinux;
 use super::setup::Programs;
 use super::store::{Parts, Store};
-use super::{cgroups, devices, internal, manager, orphans, saved, schedule, sys, tidy};
+use super::{cgroups, devices, image, internal, manager, orphans, saved, schedule, sys, tidy};
 use crate::paths::Paths;
 use crate::pulse::Pulse;
 use crate::verbs::{Answer, MEMORY, ORDER, Saved, Verb};
@@ -27,6 +27,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -404,7 +405,8 @@ impl Launcher {
     }
 
     fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let Verb::Start { uid, gid, limits, workspace, tier, of, from, devices, strict_io } = verb else {
+        let Verb::Start { uid, gid, limits, workspace, tier, of, from, image, devices, strict_io } = verb
+        else {
             return Err(ErrorCode::Malformed);
         };
         let mut shared = match of {
@@ -417,7 +419,28 @@ impl Launcher {
         if uid == 0 || gid == 0 || twice || workspace != (own || others) {
             return Err(ErrorCode::WorkspaceForbidden);
         }
-        let rootfs = bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?;
+        // What a session goes on with, or shares, is what it began on, whatever its profile says by now.
+        if let Some(shared) = &shared
+            && image_of(&shared.folder) != image
+        {
+            tracing::error!(
+                "launcher: {}: its session runs on another image than its profile names",
+                id.short()
+            );
+            return Err(ErrorCode::SandboxFailed);
+        }
+        let rootfs = match image {
+            None => bundle::rootfs(&self.paths.run(), &self.programs, uid, gid).map_err(internal)?,
+            Some(image) => {
+                // Before it is looked for: whoever takes images away asks whether there is such a note.
+                self.known(id)?.runs_on(image).map_err(internal)?;
+                let of = |one: &Sandbox, folder: &Path| one.rootfs.as_deref() == Some(folder);
+                let all = || self.sandboxes.values().chain(self.going.values());
+                let in_use = |folder: &Path| all().any(|sandbox| of(sandbox, folder));
+                let selinux = self.selinux.as_ref();
+                image::rootfs(&self.paths, &self.programs, selinux, in_use, (uid, gid), image)?
+            }
+        };
         let nodes = &devices::all(devices.iter())?;
         let sandbox = self.sandboxes.get_mut(&id).ok_or(ErrorCode::UnknownSandbox)?;
         if *sandbox.person.get_or_insert(uid) != uid {
@@ -449,7 +472,7 @@ impl Launcher {
         if let Some(shared) = &mut shared {
             shared.seen_by(&mut command);
         }
-        sandbox.rootfs = Some(rootfs);
+        sandbox.rootfs = Some(rootfs.folder);
         let (stdin, to_sandbox) = io::pipe().map_err(internal)?;
         let (from_sandbox, stdout) = io::pipe().map_err(internal)?;
         // The sandbox inherits these; a pipe for its errors would keep whoever reads it waiting for ever.

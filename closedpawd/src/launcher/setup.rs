@@ -219,7 +219,7 @@ pub(super) const PROCESS: &str = "closedpaw-process";
 pub(super) const SHIM: &str = "closedpaw-shim";
 
 /// Where our programs are that nobody calls by hand: `../libexec/closedpaw` beside the daemon's own folder.
-pub(super) fn libexec() -> io::Result<PathBuf> {
+pub(crate) fn libexec() -> io::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let prefix = own.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
     Ok(prefix.join("libexec/closedpaw"))

@@ -1,6 +1,7 @@
 //! What is cleared away now and then: at every reload, which a timer of the system's asks for.
 #![forbid(unsafe_code)]
 
+use super::image;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -15,6 +16,7 @@ pub(super) fn root_filesystems(run: &Path, used: &[PathBuf]) {
     let Ok(entries) = fs::read_dir(run.join("rootfs")) else { return };
     let unused = entries.flatten().map(|entry| entry.path()).filter(|path| !used.contains(path));
     for path in unused {
+        image::let_go(&path);
         if let Err(error) = fs::remove_dir_all(&path) {
             tracing::warn!("{}: {error}", path.display());
         }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use closedpaw_confine::domain::{AccessFs, Place, all_but_devices, prepared};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -20,7 +21,7 @@ fn places() -> Vec<Place> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let device = read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
     let place = |path: &str, access| (PathBuf::from(path), access);
-    vec![
+    let mut places = vec![
         place("/", AccessFs::ReadDir.into()),
         place("/usr", read | AccessFs::Execute),
         place("/closedpaw", read | AccessFs::Execute),
@@ -31,5 +32,15 @@ fn places() -> Vec<Place> {
         place("/dev/shm", all_but_devices()),
         place("/tmp", all_but_devices()),
         place("/workspace", all_but_devices()),
-    ]
+    ];
+    // An image has folders of its own making, which are as read-only as `/usr` is.
+    let names = fs::read_dir("/").into_iter().flatten().flatten().map(|entry| entry.path());
+    let more: Vec<_> = names.filter(|name| places.iter().all(|(known, _)| known != name)).collect();
+    // What is no folder cannot be listed, and no rule may say so.
+    let files = |name: &PathBuf| if name.is_dir() { read } else { AccessFs::ReadFile.into() };
+    places.extend(more.into_iter().map(|name| {
+        let access = files(&name) | AccessFs::Execute;
+        (name, access)
+    }));
+    places
 }

@@ -21,7 +21,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 /// Where programs are looked for; all of it is the read-only `/usr`.
-const PATH: &str = "/usr/local/bin:/usr/bin:/usr/sbin";
+const PATH: &str = "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin";
 
 /// The variables every program gets. The order may add only names that the profile lists.
 const ENVIRONMENT: [(&str, &str); 9] = [

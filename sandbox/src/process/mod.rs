@@ -39,6 +39,8 @@ struct Plan {
     tmp: u64,
     /// Whether `/dev/kvm` is there.
     kvm: bool,
+    /// Whether the host's `/usr` is shown; else the root filesystem has all there is.
+    host: bool,
     /// What `/workspace` shows, if anything.
     workspace: Option<PathBuf>,
 }
@@ -52,11 +54,12 @@ impl Plan {
         let [root, uid, gid] = [number()?, number()?, number()?].map(|id| u32::try_from(id).ok());
         let (root, uid, gid) = (root?, uid?, gid?);
         let (files, processes, tmp) = (number()?, number()?, number()?);
-        let kvm = match number()? {
-            0 => false,
-            1 => true,
-            _ => return None,
+        let flag = |number| match number {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
         };
+        let (kvm, host) = (flag(number()?)?, flag(number()?)?);
         let workspace = words.next().map(PathBuf::from);
         // The host's root is in nobody's map, whoever asks for it.
         let (roots, more) = ([root, uid, gid].contains(&0), words.next().is_some());
@@ -70,6 +73,7 @@ impl Plan {
             processes,
             tmp,
             kvm,
+            host,
             workspace,
         })
     }
@@ -140,7 +144,7 @@ mod tests {
         Plan::of(words.iter().map(OsString::from).collect())
     }
 
-    const GOOD: [&str; 9] = ["/root", "/pid", "1900000000", "1000", "1001", "1024", "512", "4096", "0"];
+    const GOOD: [&str; 10] = ["/root", "/pid", "1900000000", "1000", "1001", "1024", "512", "4096", "0", "1"];
 
     #[test]
     fn a_plan_has_a_workspace_or_none() {
@@ -161,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn the_hosts_usr_is_shown_or_not_and_nothing_between() {
+        for (word, host) in [("0", Some(false)), ("1", Some(true)), ("2", None), ("", None)] {
+            let mut words = GOOD;
+            words[9] = word;
+            assert_eq!(plan(&words).map(|plan| plan.host), host, "{word}");
+        }
+    }
+
+    #[test]
     fn the_hosts_root_is_mapped_for_nobody() {
         for place in 2..5 {
             let mut words = GOOD;
@@ -175,7 +188,7 @@ mod tests {
         fn a_map_has_the_sandboxs_root_and_the_person(root in 1u32.., person in 1u32..) {
             let words = [
                 "/r".to_owned(), "/p".to_owned(), root.to_string(), person.to_string(), person.to_string(),
-                "64".to_owned(), "0".to_owned(), "0".to_owned(), "0".to_owned(),
+                "64".to_owned(), "0".to_owned(), "0".to_owned(), "0".to_owned(), "1".to_owned(),
             ];
             let plan = Plan::of(words.into_iter().map(OsString::from).collect()).unwrap();
             let map: Vec<Vec<u32>> = plan.map(person).lines()

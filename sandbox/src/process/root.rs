@@ -33,8 +33,10 @@ pub(super) fn enter(plan: &Plan) -> io::Result<()> {
     // Nothing that is mounted here is seen elsewhere, and nothing that is mounted elsewhere is seen here.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
     bind(root, root)?;
-    bind(Path::new("/usr"), &root.join("usr"))?;
-    sys::read_only_below(&root.join("usr"))?;
+    if plan.host {
+        bind(Path::new("/usr"), &root.join("usr"))?;
+        sys::read_only_below(&root.join("usr"))?;
+    }
     name_it(&root.join("proc"))?;
     processes(&root.join("proc"))?;
     devices(&root.join("dev"), plan.kvm)?;

@@ -45,10 +45,11 @@ impl Runtime for Process {
         }
         let (sandbox, limits) = (bundle.sandbox, bundle.bounded());
         let mut command = super::command(&self.program);
-        command.arg(bundle.rootfs).arg(sandbox.folder.join("pid"));
+        command.arg(&bundle.rootfs.root).arg(sandbox.folder.join("pid"));
         let ids = [sandbox.root_uid(), bundle.uid, bundle.gid, limits.files, limits.pids];
         command.args(ids.map(|number| number.to_string())).arg(limits.tmp.to_string());
         command.arg(u8::from(bundle.devices.contains(Device::Kvm)).to_string());
+        command.arg(u8::from(bundle.rootfs.host).to_string());
         if let Some(merged) = bundle.workspace {
             command.arg(merged);
         }
