@@ -465,3 +465,24 @@ fn bits_are_those_that_were_shown() {
     assert_eq!((mode("open"), mode("open/file")), (0o777, 0o666));
     world.verify_audit();
 }
+
+/// What is in a folder that was closed is not taken for gone, nor is what the session made in one.
+#[test]
+fn a_folder_that_cannot_be_looked_into_is_named() {
+    let world = world();
+    let person = &world.person;
+    person.own_folder(&person.workspace.join("closed"), 0o755);
+    person.write("closed/inside", b"x");
+    let before = tree(&person.workspace);
+    script(person, "chmod 0 closed; mkdir own; echo x > own/file; chmod 0 own; echo x > made");
+    let shown = diff(person);
+    assert_eq!(shown.keys().collect::<Vec<_>>(), ["closed", "made", "own"]);
+    for path in ["closed", "own"] {
+        assert!(shown[path]["refused"].as_str().unwrap().contains("cannot be read"), "{shown:?}");
+    }
+    assert_eq!(person.ctl(&["apply", "--yes"]).code, Some(75));
+    let mut wanted = before;
+    wanted.insert("made".into(), (0o100_644, b"x\n".to_vec()));
+    assert_eq!(tree(&person.workspace), wanted);
+    world.verify_audit();
+}

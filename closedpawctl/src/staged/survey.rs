@@ -89,13 +89,34 @@ impl Survey {
             self.entries.insert(path.clone(), entry);
         }
         let folder = |side: Side<'_>, stamp: Option<Stamp>| {
-            stamp.filter(|stamp| stamp.kind == Kind::Folder)?;
-            open_beneath(side?, name, OFlags::RDONLY | OFlags::DIRECTORY).ok()
+            let (side, _) = side.zip(stamp.filter(|stamp| stamp.kind == Kind::Folder))?;
+            Some(open_beneath(side, name, OFlags::RDONLY | OFlags::DIRECTORY))
         };
-        let (down, under) = (folder(ours, mine), folder(theirs, before));
-        if down.is_some() || under.is_some() {
-            self.folder(down.as_ref(), under.as_ref(), &path, depth + 1);
+        match (folder(ours, mine), folder(theirs, before)) {
+            (None, None) => {}
+            (Some(Err(error)), _) | (_, Some(Err(error))) => {
+                self.closed(path, (mine, before), &format!("it cannot be read: {error}"));
+            }
+            (down, under) => {
+                let (down, under) = (down.and_then(Result::ok), under.and_then(Result::ok));
+                self.folder(down.as_ref(), under.as_ref(), &path, depth + 1);
+            }
         }
+    }
+
+    /// A folder that nobody can look into here: what is in it is not taken for gone.
+    fn closed(&mut self, path: String, (mine, before): (Option<Stamp>, Option<Stamp>), why: &str) {
+        if mine.zip(before).is_some_and(|(mine, before)| mine.changed == before.changed) {
+            return;
+        }
+        let entry = Entry {
+            path: path.clone(),
+            before: before.as_ref().map(unread),
+            after: mine.as_ref().map(unread),
+            refused: Some(why.to_owned()),
+            newer: false,
+        };
+        self.entries.insert(path, entry);
     }
 
     fn difference(
