@@ -17,6 +17,7 @@ pub mod raw;
 pub mod screen;
 pub mod scripted;
 pub mod shim;
+pub mod staged;
 pub mod terminal;
 pub mod tiers;
 pub mod world;

@@ -10,7 +10,7 @@ use crate::staged::choose::{self, Workspace};
 use crate::staged::manifest::Manifest;
 use crate::staged::show::{self, Sides};
 use crate::staged::survey::Survey;
-use crate::staged::{journal, manifest};
+use crate::staged::{journal, manifest, origin};
 use std::path::PathBuf;
 
 /// What to compare.
@@ -38,7 +38,7 @@ pub async fn run(diff: Diff, daemon: &Daemon, as_json: bool) -> Result<(), Failu
         recovered(&journal::recover(&journal::folder(), &journal::lock()?));
     }
     let merged = choose::merged(&mut connection, &state).await?;
-    let survey = Survey::of(&merged, &workspace.folder, state.since);
+    let survey = Survey::begun(&merged, &workspace.folder, state.since, origin::of(state.session));
     let entries: Vec<_> =
         survey.entries.into_values().filter(|entry| choose::is_meant(&entry.path, &meant)).collect();
     let manifest = Manifest::new(state.session, state.generation, &workspace, survey.cut, entries);

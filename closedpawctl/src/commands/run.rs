@@ -54,6 +54,9 @@ pub async fn run(run: Run, daemon: &Daemon) -> Result<u8, Failure> {
     let agent = fresh_key()?;
     let mut control = person.connect().await?;
     let session = session::open(&mut control, &person, &run.choice, key_id(&agent)).await?;
+    if let Some(began) = finish::began(&session).filter(|_| !run.quiet) {
+        Screen::new().note(&began);
+    }
     let mut events = watch(&person).await?;
     let mut connection = Connection::begin(daemon.dial()?, &person.pinned, agent.clone()).await?;
     let live = !io::stdin().is_terminal();

@@ -5,8 +5,8 @@ use super::{json, line};
 use crate::client::{Daemon, heads};
 use crate::console::session::Person;
 use crate::failure::Failure;
-use crate::staged::choose;
 use crate::staged::manifest::Manifest;
+use crate::staged::{choose, origin};
 use closedpaw_protocol::message::{Request, StagedState};
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -90,6 +90,7 @@ pub async fn discard(discard: Discard, daemon: &Daemon) -> Result<(), Failure> {
     for state in &meant {
         connection.request(&Request::Discard { session: state.session }, &[]).await?;
         Manifest::forget(state.session);
+        origin::forget(state.session);
         line(&format!("{} was discarded: {}", state.session, state.workspace));
     }
     if meant.is_empty() {

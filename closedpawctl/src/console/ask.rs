@@ -116,6 +116,9 @@ impl Conversation<'_> {
         if !self.session.missing.is_empty() {
             self.screen.note(&format!("limits this host cannot give: {}", self.session.missing.join(", ")));
         }
+        if let Some(began) = finish::began(self.session) {
+            self.screen.note(&began);
+        }
         self.screen.waiting("looking for a model");
         let mut tick = tokio::time::interval(TICK);
         loop {

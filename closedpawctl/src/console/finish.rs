@@ -7,6 +7,7 @@ use crate::client::{Connection, heads};
 use crate::commands::audit;
 use crate::failure::Failure;
 use crate::staged::choose;
+use crate::staged::origin;
 use crate::staged::show;
 use crate::staged::survey::Survey;
 use closedpaw_protocol::message::Request;
@@ -29,8 +30,16 @@ pub async fn changed(connection: &mut Connection, session: &Session, screen: &mu
         return Wrote::Nothing;
     }
     match survey(connection, session).await {
-        Ok(survey) if survey.entries.is_empty() && !survey.cut => Wrote::Nothing,
-        Ok(survey) => {
+        Ok((survey, _)) if survey.entries.is_empty() && !survey.cut => Wrote::Nothing,
+        // The daemon keeps no layer of a session in which it has granted nothing.
+        Ok((_, 0)) => {
+            if let Some((from, _)) = session.from {
+                let from = from.short();
+                screen.note(&format!("nothing was done in it; what it began with is staged as {from}"));
+            }
+            Wrote::Nothing
+        }
+        Ok((survey, _)) => {
             for entry in survey.entries.values().take(SHOWN) {
                 screen.note(&format!("  {}", show::head(entry)));
                 if let Some(why) = &entry.refused {
@@ -52,20 +61,30 @@ pub async fn changed(connection: &mut Connection, session: &Session, screen: &mu
     }
 }
 
-async fn survey(connection: &mut Connection, session: &Session) -> Result<Survey, Failure> {
+/// What says at the beginning whose work the session has, if another one's.
+pub fn began(session: &Session) -> Option<String> {
+    let (from, count) = session.from?;
+    let s = if count == 1 { "" } else { "s" };
+    Some(format!("begins with {count} change{s} of {}", from.short()))
+}
+
+/// What differs, and how many pieces of work were granted.
+async fn survey(connection: &mut Connection, session: &Session) -> Result<(Survey, u64), Failure> {
     let all = choose::list(connection).await?;
     let own = all.iter().find(|state| state.session == session.seat.session);
     let (Some(state), Some((_, folder))) = (own, &session.workspace) else {
         return Err(Failure::lost("the session is not there any more"));
     };
     let merged = choose::merged(connection, state).await?;
-    Ok(Survey::of(&merged, folder, state.since))
+    let survey = Survey::begun(&merged, folder, state.since, origin::of(state.session));
+    Ok((survey, state.generation))
 }
 
 /// Ends a session. One that has ended already is ended; one that wrote nothing leaves nothing.
 pub async fn close(connection: &mut Connection, session: &Session, wrote: Wrote) {
     let (id, has_layer) = (session.seat.session, session.workspace.is_some());
     if wrote == Wrote::Nothing && has_layer {
+        origin::forget(id);
         drop(connection.request(&Request::Discard { session: id }, &[]).await);
     }
     drop(connection.request(&Request::Close { session: id }, &[]).await);

@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod endpoints;
 pub mod events;
 pub mod finish;
+pub mod fork;
 pub mod manager;
 pub mod notices;
 pub mod prompt;

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::events::{Events, watch_on};
+use super::finish::{self, Wrote};
+use super::fork::{Begun, Work};
 use crate::client::{Connection, Daemon, Pinned, Unanswered};
 use crate::failure::Failure;
 use crate::link::Seat;
@@ -33,6 +35,9 @@ pub struct Choice {
     /// The folder to work on; writes go to a layer, and to the folder only with `apply`.
     #[arg(long, short = 'w', value_name = "DIR", default_value = ".")]
     pub workspace: PathBuf,
+    /// Begin with what another session wrote, open or kept: all of its staged work, on the same folder. Each goes on by itself.
+    #[arg(long, value_name = "SESSION", conflicts_with_all = ["workspace", "no_workspace"])]
+    pub from: Option<String>,
     /// No folder at all.
     #[arg(long, conflicts_with = "workspace")]
     pub no_workspace: bool,
@@ -83,22 +88,53 @@ pub struct Session {
     pub workspace: Option<(PathBuf, OwnedFd)>,
     /// The limits this host cannot give.
     pub missing: Vec<String>,
+    /// Whose staged work it began with, and how many paths that were.
+    pub from: Option<(SessionId, usize)>,
 }
 
-/// Opens a session for an agent's key, on the person's connection. It ends with that connection.
+/// Opens a session for an agent's key, on the person's connection. It ends with that connection. Where it begins with
+/// another session's work, it has all of that.
 pub async fn open(
     connection: &mut Connection,
     person: &Person,
     choice: &Choice,
     agent: KeyId,
 ) -> Result<Session, Failure> {
-    let workspace = if choice.no_workspace { None } else { Some(folder(&choice.workspace)?) };
+    let begun = match &choice.from {
+        Some(name) => Some(Begun::find(connection, name).await?),
+        None => None,
+    };
+    let wanted = begun.as_ref().map_or(choice.workspace.as_path(), Begun::workspace);
+    let workspace = if choice.no_workspace { None } else { Some(folder(wanted)?) };
+    let work = match (begun, &workspace) {
+        (Some(begun), Some((_, folder))) => Some(begun.compare(connection, folder).await?),
+        (Some(_) | None, _) => None,
+    };
+    let label = work.as_ref().map(Work::label).unwrap_or_default();
+    let mut session = bare(connection, person, choice, (workspace, label, agent)).await?;
+    if let Some(work) = work {
+        if let Err(failure) = work.carry_over(connection, session.seat.session).await {
+            finish::close(connection, &session, Wrote::Nothing).await;
+            return Err(failure);
+        }
+        session.from = Some((work.session(), work.count()));
+    }
+    Ok(session)
+}
+
+/// One whose layer is empty.
+async fn bare(
+    connection: &mut Connection,
+    person: &Person,
+    choice: &Choice,
+    (workspace, label, agent): (Option<(PathBuf, OwnedFd)>, Label, KeyId),
+) -> Result<Session, Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let opening = Opening {
         agent,
         workspace: workspace.as_ref().map(|(path, _)| path.display().to_string()),
         trusted: choice.trust,
-        label: Label::default(),
+        label,
         profile: choice.profile.clone(),
         isolation: choice.isolation,
         expires: now + OPEN,
@@ -110,7 +146,7 @@ pub async fn open(
     };
     let Opening { profile, isolation, .. } = opening;
     let seat = Seat { session, revision, profile, isolation, daemon: person.pinned.key };
-    Ok(Session { seat, sandbox, workspace, missing })
+    Ok(Session { seat, sandbox, workspace, missing, from: None })
 }
 
 /// Connects again after the daemon has gone, and is the session's console again if it is still there. One that is not ends

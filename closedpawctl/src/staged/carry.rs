@@ -7,8 +7,8 @@
 use super::node::{self, Kind, Node, Stamp, digest_of};
 use super::place::{Place, open_beneath};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, fsync, mkdirat, renameat, renameat_with, symlinkat,
-    syncfs, unlinkat,
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, fsync, linkat, mkdirat, renameat, renameat_with,
+    symlinkat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// From so many files on, one sync of the whole filesystem is less work than one for each.
 const MANY: usize = 32;
+
+/// Why what was staged is not carried over.
+const CHANGED: &str = "what was staged has changed since it was shown";
 
 /// The most new files that lie beside their places at a time.
 const BATCH: usize = 4096;
@@ -89,6 +92,20 @@ pub trait Source {
     fn file(&self, index: usize, step: &Step) -> io::Result<File>;
     /// A link's text.
     fn link(&self, index: usize, step: &Step) -> io::Result<Vec<u8>>;
+    /// Where the same file is already, of which this is another name.
+    fn other_name(&self, _: usize) -> Option<&Place> {
+        None
+    }
+}
+
+/// What is being changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// A folder of the person's, who may be working in it.
+    Folder,
+    /// The layer of a session in which nothing runs yet. What leads out of it leads nowhere from there, nobody else changes it,
+    /// and it is thrown away if anything goes wrong; but an overlay moves no folder that lies below it (rename(2), EXDEV).
+    Layer,
 }
 
 /// The workspace as the session saw it.
@@ -108,6 +125,7 @@ impl Source for Merged<'_> {
 
 /// A workspace that is being changed, under one tag for all names that are made on the way.
 pub struct Carrier<'a> {
+    target: Target,
     root: &'a OwnedFd,
     tag: &'a str,
     /// Folders whose bits are set last, because something may still have to be made in them.
@@ -129,7 +147,12 @@ struct Ready {
 impl<'a> Carrier<'a> {
     /// In this workspace.
     pub fn new(root: &'a OwnedFd, tag: &'a str) -> Self {
-        Self { root, tag, modes: Vec::new() }
+        Self { target: Target::Folder, root, tag, modes: Vec::new() }
+    }
+
+    /// In a session's layer, before anything runs there.
+    pub fn in_layer(root: &'a OwnedFd, tag: &'a str) -> Self {
+        Self { target: Target::Layer, ..Self::new(root, tag) }
     }
 
     /// Carries some paths over, in this order. What becomes of each is told as it is known.
@@ -216,9 +239,12 @@ impl<'a> Carrier<'a> {
             return refused("the folder has changed there since it was shown");
         }
         let name = beside(self.tag, index);
-        let made = match &step.after {
-            Some(after) if !is_mode_alone(step) => draft(&folder, &name, (index, step, after), source, sync),
-            Some(_) | None => Ok(()),
+        let made = match (&step.after, source.other_name(index)) {
+            (Some(after), Some(other)) => another_name(self.root, other, (&folder, &name), after),
+            (Some(after), None) if !is_mode_alone(step) => {
+                self.draft((&folder, &name), (index, step, after), source, sync)
+            }
+            (Some(_) | None, _) => Ok(()),
         };
         if made.is_err() {
             drop(remove(&folder, &name));
@@ -250,6 +276,14 @@ impl<'a> Carrier<'a> {
                 self.modes.push((step.place.clone(), after.mode));
                 return Ok(());
             }
+            (Some(was), Some(after)) if self.target == Target::Layer => {
+                // A folder takes no other thing's place, nor gives it up to one (rename(2)).
+                if was.kind == Kind::Folder || after.kind == Kind::Folder {
+                    remove(folder, name)?;
+                }
+                renameat(folder, beside.as_str(), folder, name)?;
+            }
+            (Some(_), None) if self.target == Target::Layer => remove(folder, name)?,
             (Some(was), Some(_)) => exchange(folder, name, &beside, was, go_on)?,
             (Some(was), None) => {
                 renameat_with(folder, name, folder, beside.as_str(), RenameFlags::NOREPLACE)?;
@@ -263,6 +297,50 @@ impl<'a> Carrier<'a> {
             self.modes.push((step.place.clone(), after.mode));
         }
         ask(go_on)
+    }
+
+    /// Makes what is to be there, under another name: only with exactly the content that was shown.
+    fn draft(
+        &self,
+        (folder, name): (&OwnedFd, &str),
+        (index, step, after): (usize, &Step, &Node),
+        source: &dyn Source,
+        sync: bool,
+    ) -> Result<(), Left> {
+        match after.kind {
+            Kind::File => {
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mut from = source.file(index, step)?;
+                let mut to = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?);
+                if digest_of(&mut from, &mut to)? != (after.size, after.digest) {
+                    return refused(CHANGED);
+                }
+                // Never setuid, setgid or sticky in the person's folder, whatever the layer has.
+                let bits = if self.target == Target::Layer { 0o6777 } else { 0o777 };
+                fchmod(&to, Mode::from_raw_mode(after.mode & bits))?;
+                if self.target == Target::Layer {
+                    // Whoever builds by what is newer goes on where the other session was.
+                    to.set_modified(from.metadata()?.modified()?)?;
+                }
+                if sync {
+                    fsync(&to)?;
+                }
+            }
+            Kind::Link => {
+                let text = source.link(index, step)?;
+                if closedpaw_protocol::Digest::of(&text) != after.digest {
+                    return refused(CHANGED);
+                }
+                if self.target == Target::Folder && !step.place.keeps_inside(&text) {
+                    return refused("a link that leads out of the workspace");
+                }
+                symlinkat(text.as_slice(), folder, name)?;
+            }
+            Kind::Folder => mkdirat(folder, name, Mode::from_raw_mode(0o700))?,
+            Kind::Special => return refused("a device, a FIFO or a socket"),
+        }
+        Ok(())
     }
 }
 
@@ -288,43 +366,19 @@ fn is_mode_alone(step: &Step) -> bool {
     folder(&step.before) && folder(&step.after)
 }
 
-/// Makes what is to be there, under another name: only with exactly the content that was shown.
-fn draft(
-    folder: &OwnedFd,
-    name: &str,
-    (index, step, after): (usize, &Step, &Node),
-    source: &dyn Source,
-    sync: bool,
+/// Gives a file that is there already another name: only if it is exactly what was shown.
+fn another_name(
+    root: &OwnedFd,
+    other: &Place,
+    (folder, name): (&OwnedFd, &str),
+    after: &Node,
 ) -> Result<(), Left> {
-    const CHANGED: &str = "what was staged has changed since it was shown";
-    match after.kind {
-        Kind::File => {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut from = source.file(index, step)?;
-            let mut to = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?);
-            if digest_of(&mut from, &mut to)? != (after.size, after.digest) {
-                return refused(CHANGED);
-            }
-            // Never setuid, setgid or sticky, whatever the layer has.
-            fchmod(&to, Mode::from_raw_mode(after.mode & 0o777))?;
-            if sync {
-                fsync(&to)?;
-            }
-        }
-        Kind::Link => {
-            let text = source.link(index, step)?;
-            if closedpaw_protocol::Digest::of(&text) != after.digest {
-                return refused(CHANGED);
-            }
-            if !step.place.keeps_inside(&text) {
-                return refused("a link that leads out of the workspace");
-            }
-            symlinkat(text.as_slice(), folder, name)?;
-        }
-        Kind::Folder => mkdirat(folder, name, Mode::from_raw_mode(0o700))?,
-        Kind::Special => return refused("a device, a FIFO or a socket"),
+    let from = other.open_folder(root)?;
+    let there = Node::at(&from, other.name())?.map(|(node, _)| node);
+    if there.as_ref() != Some(after) {
+        return refused(CHANGED);
     }
-    Ok(())
+    Ok(linkat(&from, other.name(), folder, name, AtFlags::empty())?)
 }
 
 /// Puts the new one in the place of the old one, and the old one away, in one step.

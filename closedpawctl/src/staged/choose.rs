@@ -4,7 +4,7 @@
 use crate::client::Connection;
 use crate::failure::Failure;
 use closedpaw_protocol::message::{Reply, Request, StagedState};
-use closedpaw_protocol::{ErrorCode, Refusal};
+use closedpaw_protocol::{ErrorCode, Refusal, SessionId};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,12 @@ fn pick(mut all: Vec<StagedState>, session: Option<&str>, here: &Path) -> Result
 
 /// The workspace as the session saw it.
 pub async fn merged(connection: &mut Connection, state: &StagedState) -> Result<OwnedFd, Failure> {
-    let request = Request::Changes { session: state.session };
+    view(connection, state.session).await
+}
+
+/// The workspace as a session sees it.
+pub async fn view(connection: &mut Connection, session: SessionId) -> Result<OwnedFd, Failure> {
+    let request = Request::Changes { session };
     match connection.request(&request, &[]).await? {
         (Reply::Changes, descriptors) => {
             descriptors.into_iter().next().ok_or_else(|| Failure::lost("no view of the workspace came along"))
@@ -127,7 +132,7 @@ pub fn is_meant(path: &str, meant: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use closedpaw_protocol::{Label, SessionId, Tier};
+    use closedpaw_protocol::{Label, Tier};
 
     fn state(number: u8, workspace: &str, ended: Option<u64>) -> StagedState {
         StagedState {

@@ -7,10 +7,12 @@
 
 pub mod carry;
 pub mod choose;
+pub mod fork;
 pub mod journal;
 pub mod manifest;
 pub mod node;
 pub mod notable;
+pub mod origin;
 pub mod patch;
 pub mod place;
 pub mod show;

@@ -63,6 +63,8 @@ pub struct Stamp {
     pub links: u32,
     /// Which inode.
     pub inode: u64,
+    /// Of which device, as the kernel tells its parts.
+    pub device: (u32, u32),
     /// When it was changed last, in any way.
     pub changed: (i64, u32),
     /// When its content was changed last.
@@ -99,6 +101,7 @@ impl Stamp {
             size: if matches!(kind, Kind::File | Kind::Link) { stat.stx_size } else { 0 },
             links: stat.stx_nlink,
             inode: stat.stx_ino,
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
             changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
             written: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
             is_mount: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),

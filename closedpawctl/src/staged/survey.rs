@@ -16,6 +16,10 @@ const MOST: usize = 400_000;
 /// The deepest folder that is looked into.
 const DEEPEST: usize = 64;
 
+/// Why what only the folder has changed is not carried over to it.
+const UNTOUCHED: &str =
+    "the folder has changed there since the session began, and the session changed nothing";
+
 /// The differences between a session's view and its workspace.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -23,9 +27,39 @@ pub struct Survey {
     pub entries: BTreeMap<String, Entry>,
     /// Whether something was left out.
     pub cut: bool,
-    /// Since when there is the layer, in seconds and nanoseconds.
-    since: (i64, u32),
+    /// Of those of the entries that are never carried over to the folder: what stands against it.
+    pub bars: BTreeMap<String, Bar>,
+    /// The files of the session's side that have several names.
+    pub shared: Vec<Shared>,
+    /// Since when there is the layer.
+    since: Time,
+    /// Since when there is the work in it, which may have begun in another session.
+    begun: Time,
     looked: usize,
+    groups: BTreeMap<((u32, u32), u64), usize>,
+}
+
+/// What stands against carrying something over to the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bar {
+    /// The session did nothing there; the folder has changed.
+    Stale,
+    /// What it would do in a folder of the person's; in a session's layer it does nothing.
+    Outside,
+    /// It cannot be copied, or nobody knows what the session did.
+    Never,
+}
+
+/// A time in seconds and nanoseconds.
+pub type Time = (i64, u32);
+
+/// A file with several names.
+#[derive(Debug)]
+pub struct Shared {
+    /// What the kernel says of it.
+    pub stamp: Stamp,
+    /// The names that were come by.
+    pub paths: Vec<String>,
 }
 
 /// One of the two sides: a folder, where there is one.
@@ -34,10 +68,22 @@ type Side<'a> = Option<&'a OwnedFd>;
 impl Survey {
     /// Compares the two; `since` is when the session began, in unix seconds, for where the layer itself does not say it.
     pub fn of(merged: &OwnedFd, workspace: &OwnedFd, since: u64) -> Self {
+        Self::begun(merged, workspace, since, None)
+    }
+
+    /// The same for a session that began with work of another one: `begun` is when that began.
+    pub fn begun(merged: &OwnedFd, workspace: &OwnedFd, since: u64, begun: Option<Time>) -> Self {
         let told = (i64::try_from(since).unwrap_or(i64::MAX), 0);
-        let mut survey = Self { since: node::birth(merged).unwrap_or(told), ..Self::default() };
+        let since = node::birth(merged).unwrap_or(told);
+        let begun = begun.unwrap_or(since).min(since);
+        let mut survey = Self { since, begun, ..Self::default() };
         survey.folder(Some(merged), Some(workspace), "", 0);
         survey
+    }
+
+    /// When the work began.
+    pub fn beginning(&self) -> Time {
+        self.begun
     }
 
     fn folder(&mut self, ours: Side<'_>, theirs: Side<'_>, place: &str, depth: usize) {
@@ -72,6 +118,7 @@ impl Survey {
                 refused: Some("its name is no text".to_owned()),
                 newer: false,
             };
+            self.bars.insert(entry.path.clone(), Bar::Never);
             self.entries.insert(entry.path.clone(), entry);
         }
     }
@@ -83,18 +130,54 @@ impl Survey {
             // What is mounted there is not what lies below the session's layer.
             return;
         }
+        if let Some(mine) = mine.filter(|mine| mine.kind == Kind::File && mine.links > 1) {
+            self.share(&mine, &path);
+        }
         // An edit outside has put it away, and the overlay still shows it. What a session made has a name.
         let put_away = mine.is_some_and(|mine| mine.links == 0);
-        if !put_away && let Some(entry) = self.difference((ours, theirs), name, &path, (mine, before)) {
+        if !put_away && let Some((entry, bar)) = self.difference((ours, theirs), name, &path, (mine, before))
+        {
+            self.bars.extend(bar.map(|bar| (path.clone(), bar)));
             self.entries.insert(path.clone(), entry);
         }
         let folder = |side: Side<'_>, stamp: Option<Stamp>| {
-            stamp.filter(|stamp| stamp.kind == Kind::Folder)?;
-            open_beneath(side?, name, OFlags::RDONLY | OFlags::DIRECTORY).ok()
+            let (side, _) = side.zip(stamp.filter(|stamp| stamp.kind == Kind::Folder))?;
+            Some(open_beneath(side, name, OFlags::RDONLY | OFlags::DIRECTORY))
         };
-        let (down, under) = (folder(ours, mine), folder(theirs, before));
-        if down.is_some() || under.is_some() {
-            self.folder(down.as_ref(), under.as_ref(), &path, depth + 1);
+        match (folder(ours, mine), folder(theirs, before)) {
+            (None, None) => {}
+            (Some(Err(error)), _) | (_, Some(Err(error))) => {
+                self.closed(path, (mine, before), &format!("it cannot be read: {error}"));
+            }
+            (down, under) => {
+                let (down, under) = (down.and_then(Result::ok), under.and_then(Result::ok));
+                self.folder(down.as_ref(), under.as_ref(), &path, depth + 1);
+            }
+        }
+    }
+
+    /// A folder that nobody can look into here: what is in it is not taken for gone.
+    fn closed(&mut self, path: String, (mine, before): (Option<Stamp>, Option<Stamp>), why: &str) {
+        if mine.zip(before).is_some_and(|(mine, before)| mine.changed == before.changed) {
+            return;
+        }
+        let entry = Entry {
+            path: path.clone(),
+            before: before.as_ref().map(unread),
+            after: mine.as_ref().map(unread),
+            refused: Some(why.to_owned()),
+            newer: false,
+        };
+        self.bars.insert(path.clone(), Bar::Never);
+        self.entries.insert(path, entry);
+    }
+
+    fn share(&mut self, mine: &Stamp, path: &str) {
+        let next = self.shared.len();
+        let index = *self.groups.entry((mine.device, mine.inode)).or_insert(next);
+        match self.shared.get_mut(index) {
+            Some(shared) => shared.paths.push(path.to_owned()),
+            None => self.shared.push(Shared { stamp: *mine, paths: vec![path.to_owned()] }),
         }
     }
 
@@ -104,7 +187,7 @@ impl Survey {
         name: &str,
         path: &str,
         (mine, before): (Option<Stamp>, Option<Stamp>),
-    ) -> Option<Entry> {
+    ) -> Option<(Entry, Option<Bar>)> {
         if let (Some(mine), Some(before)) = (&mine, &before)
             && let same = (mine.kind, mine.mode, mine.size) == (before.kind, before.mode, before.size)
             && same
@@ -123,13 +206,16 @@ impl Survey {
         if after == was && hidden.is_none() && lost.is_none() {
             return None;
         }
-        let newer = before.is_some_and(|before| before.changed > self.since);
-        let untouched = mine.is_some_and(|mine| mine.changed < self.since).then(|| {
-            "the folder has changed there since the session began, and the session changed nothing".to_owned()
-        });
-        let refused =
-            hidden.or(lost).or(untouched).or_else(|| refusal(path, ours, name, (&mine, &before), newer));
-        Some(Entry { path: path.to_owned(), before: was, after, refused, newer })
+        let newer = |than: Time| before.is_some_and(|before| before.changed > than);
+        let stale = mine.is_some_and(|mine| mine.changed < self.since);
+        let refused = match hidden.or(lost) {
+            Some(why) => Some((why, if stale { Bar::Stale } else { Bar::Never })),
+            None if stale => Some((UNTOUCHED.to_owned(), Bar::Stale)),
+            None => refusal(path, ours, name, (&mine, &before), newer(self.since)),
+        };
+        let (refused, bar) = refused.unzip();
+        let entry = Entry { path: path.to_owned(), before: was, after, refused, newer: newer(self.begun) };
+        Some((entry, bar))
     }
 }
 
@@ -166,28 +252,29 @@ fn refusal(
     ours: Side<'_>,
     name: &str,
     (mine, before): (&Option<Stamp>, &Option<Stamp>),
-    newer: bool,
-) -> Option<String> {
+    unseen: bool,
+) -> Option<(String, Bar)> {
+    let never = |why: &str| Some((why.to_owned(), Bar::Never));
     let Ok(place) = Place::try_from(path.to_owned()) else {
-        return Some("its path is too long".to_owned());
+        return never("its path is too long");
     };
-    if let Some(reason) = mine.as_ref().and_then(|mine| unfit(mine, "the session made")) {
-        return Some(reason);
+    if mine.is_none() && unseen {
+        return never("it is newer than the session, which may never have seen it; remove it yourself");
     }
-    if let Some(reason) = before.as_ref().and_then(|before| unfit(before, "in the workspace it is")) {
-        return Some(reason);
+    if let Some(mine) = mine
+        && let Some(why) = unfit(mine, "the session made")
+    {
+        return Some((why, if mine.kind == Kind::Special { Bar::Never } else { Bar::Outside }));
     }
-    match (mine, before) {
-        (None, Some(_)) if newer => {
-            Some("it is newer than the session, which may never have seen it; remove it yourself".to_owned())
-        }
-        (Some(mine), _) if mine.kind == Kind::Link => {
-            let inside = ours.and_then(|ours| node::link_text(ours, name).ok());
-            let inside = inside.is_some_and(|text| place.keeps_inside(&text));
-            (!inside).then(|| "a link that leads out of the workspace".to_owned())
-        }
-        _ => None,
+    if let Some(why) = before.as_ref().and_then(|before| unfit(before, "in the workspace it is")) {
+        return Some((why, Bar::Outside));
     }
+    if mine.is_some_and(|mine| mine.kind == Kind::Link) {
+        let inside = ours.and_then(|ours| node::link_text(ours, name).ok());
+        let inside = inside.is_some_and(|text| place.keeps_inside(&text));
+        return (!inside).then(|| ("a link that leads out of the workspace".to_owned(), Bar::Outside));
+    }
+    None
 }
 
 fn unfit(stamp: &Stamp, who: &str) -> Option<String> {

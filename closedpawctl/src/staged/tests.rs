@@ -1,3 +1,5 @@
+mod fork;
+
 use super::carry::{Carrier, Left, Merged, Step, in_order};
 use super::choose::Workspace;
 use super::journal::{self, Done, Journal, Locked};

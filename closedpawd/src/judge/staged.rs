@@ -45,7 +45,8 @@ pub(super) struct Layer {
     /// None while the session is open.
     pub(super) ended: Option<u64>,
     pub(super) merged: Rc<OwnedFd>,
-    pub(super) memory: Rc<Memory>,
+    /// None while the sandbox of an open session is being started: the layer is there before it.
+    pub(super) memory: Option<Rc<Memory>>,
 }
 
 /// How many files the filesystem of a layer holds, by its own count.
@@ -74,7 +75,7 @@ impl Layer {
             since: kept.since,
             ended: Some(kept.ended.unwrap_or_else(clock::seconds)),
             merged,
-            memory,
+            memory: Some(memory),
         })
     }
 
@@ -164,14 +165,15 @@ impl State {
 
     /// Keeps what is left of a session that ended with an earlier judge; `false` if there is nothing to keep.
     pub(super) fn stage_left(&self, sandbox: SandboxId, memory: Rc<Memory>, merged: Rc<OwnedFd>) -> bool {
-        let layer = Layer::left(sandbox, memory, merged).filter(|layer| !layer.over(clock::seconds()));
+        let layer = Layer::left(sandbox, Rc::clone(&memory), merged);
+        let layer = layer.filter(|layer| !layer.over(clock::seconds()));
         let kept = layer.is_some();
         if let Some(layer) = layer {
-            let known = layer.memory.read().and_then(|state| codec::decode::<Kept>(&state).ok());
+            let known = memory.read().and_then(|state| codec::decode::<Kept>(&state).ok());
             if let Some(kept) = known.filter(|kept| kept.ended.is_none()) {
                 // When it ended nobody has written down, so that is now.
                 let state = codec::encode(&Kept { ended: layer.ended, ..kept });
-                drop(state.map(|state| layer.memory.write(&state)));
+                drop(state.map(|state| memory.write(&state)));
                 self.keep(layer);
             } else {
                 self.shelf.borrow_mut().0.insert(layer.session, Rc::new(layer));
@@ -190,7 +192,7 @@ impl State {
     /// Lets a kept layer go. Whoever else has it open still has it.
     pub(super) fn discard(self: &Rc<Self>, id: SessionId, fate: Fate, key: Option<KeyId>) {
         let Some(layer) = self.shelf.borrow_mut().0.remove(&id) else { return };
-        if let Err(error) = layer.memory.discard() {
+        if let Some(Err(error)) = layer.memory.as_ref().map(|memory| memory.discard()) {
             tracing::error!("judge: session {}: {error}", id.short());
         }
         let key = key.map(|key| key.to_string());
