@@ -388,7 +388,8 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         std::fs::create_dir(run.path().join("sandboxes")).unwrap();
         let sandbox = Sandbox::new(run.path(), SandboxId([7; 16]), 0).unwrap();
-        let rootfs = Path::new("/rootfs");
+        let root = PathBuf::from("/rootfs");
+        let rootfs = &Rootfs { folder: root.clone(), root, host: true };
         let (uid, gid, workspace) = (1000, 1001, None);
         let bundle = Bundle {
             sandbox: &sandbox,
@@ -468,7 +469,8 @@ mod tests {
         fs::create_dir(run.path().join("sandboxes")).unwrap();
         let sandbox = &Sandbox::new(run.path(), SandboxId([1; 16]), 3).unwrap();
         let limits = Limits { memory: 1 << 28, pids: 100, cpu: 1500, tmp: 1 << 20, files: 1024, io: 0 };
-        let rootfs = Path::new("/rootfs");
+        let root = PathBuf::from("/rootfs");
+        let rootfs = &Rootfs { folder: root.clone(), root, host: true };
         let bundle = Bundle {
             sandbox,
             rootfs,
