@@ -149,6 +149,8 @@ fn a_restart_loses_no_command_and_no_layer() {
         filled(&world, 2);
         let before: BTreeSet<_> = clean(&world).iter().map(|sandbox| sandbox.id).collect();
         let running = busy(&world);
+        // Five parts of each session's own, four of each of the others.
+        until("the store has them all", || (world.manager().stored().len() == 2 * 5 + 3 * 4).then_some(()));
         world.kill9();
         echo.says("without a daemon");
         world.start();

@@ -155,6 +155,8 @@ fn a_restart_loses_neither_what_was_saved_nor_what_was_restored() {
         restore(&world, own).unwrap();
         until("what it replaced is gone", || (world.sandboxes().len() == 2).then_some(()));
         let restored = world.sandboxes()[1].id;
+        // Five parts of the session's own, four of what has no layer.
+        until("the store has both", || (world.manager().stored().len() == 9).then_some(()));
         world.kill9();
         world.start();
         assert_eq!(world.sandboxes()[1].id, restored, "{round}");

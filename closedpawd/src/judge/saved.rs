@@ -53,7 +53,16 @@ impl Session {
         let _nobody_else = Alone::begin(self).await?;
         let current = self.current();
         current.ready().await?;
-        current.save(place, &state.launcher).await?;
+        let end = Instant::now() + SETTLES;
+        loop {
+            match current.save(place, &state.launcher).await {
+                // It is up, and what has started it has not quite ended.
+                Err(refusal) if refusal.code == ErrorCode::Busy && Instant::now() < end => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                saved => break saved?,
+            }
+        }
         self.saved.set(Some(place));
         Ok(self.remember()?)
     }

@@ -114,15 +114,18 @@ impl State {
         let Some(session) = self.sessions.borrow_mut().remove(id) else { return };
         self.stage(&session);
         session.kill();
-        let mut ending = self.ending.borrow_mut();
-        ending.retain(|(_, sandbox)| !sandbox.is_gone());
-        ending.extend(session.sandboxes().into_iter().map(|sandbox| (session.uid, sandbox)));
-        drop(ending);
+        let ending = session.sandboxes().into_iter().map(|sandbox| (session.uid, sandbox));
+        self.ending.borrow_mut().extend(ending);
         let forgotten = self.questions.borrow_mut().forget(Some(id));
         self.tell_undecided(forgotten);
         let closed = Closed { session: id.0, uid: session.uid, reason: reason.to_owned() };
         self.audit.note(Closed::KIND, closed.fields());
         self.watchers.tell(&Event::Closed { session: id }, session.uid, Some(&session));
+    }
+
+    /// Lets go of those of which nothing is left.
+    pub(super) fn forget_ended(&self) {
+        self.ending.borrow_mut().retain(|(_, sandbox)| !sandbox.is_gone());
     }
 
     /// Waits until nothing is left of the sandboxes of sessions that are over: a user's, or everybody's.
