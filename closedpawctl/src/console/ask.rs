@@ -111,6 +111,12 @@ struct Conversation<'a> {
     answered: BTreeSet<ApprovalId>,
 }
 
+/// How the agent's failure ends if somebody stopped it: as by the signal of Ctrl-C.
+const STOPPED: u8 = 130;
+
+/// How long what the daemon tells may take.
+const MOMENT: Duration = Duration::from_secs(1);
+
 impl Conversation<'_> {
     async fn attend(&mut self, agent: &mut Agent) -> Result<(), Failure> {
         if !self.session.missing.is_empty() {
@@ -126,6 +132,9 @@ impl Conversation<'_> {
                 message = agent.next() => match message {
                     Some(ToConsole::Done) => return Ok(()),
                     Some(ToConsole::Failed { cause, next, exit, .. }) => {
+                        if exit == STOPPED {
+                            self.why_stopped().await?;
+                        }
                         return Err(Failure::new("no-answer", exit, cause, next));
                     }
                     Some(ToConsole::Dial(number)) => self.dial(number, agent).await,
@@ -142,6 +151,19 @@ impl Conversation<'_> {
                 _ = tick.tick() => self.screen.tick(),
             }
         }
+    }
+
+    /// The agent has heard that everything was stopped; the console hears it on a connection of its own, maybe later.
+    async fn why_stopped(&mut self) -> Result<(), Failure> {
+        let halted = async {
+            while let Some(event) = self.events.recv().await {
+                if matches!(event, Event::Halted { on: true }) {
+                    return Err(Refusal::from(ErrorCode::Halted).into());
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(MOMENT, halted).await.unwrap_or(Ok(()))
     }
 
     /// Dials what is on the list; the agent names a place on it and never an address.

@@ -228,7 +228,6 @@ fn pass_of_time(state: &Rc<State>) {
     let ending = state.sessions.borrow().ending(None, now);
     ending.into_iter().for_each(|session| state.close(session, "its time is over"));
     state.discard_old();
-    state.forget_ended();
     state.sessions.borrow().all().for_each(|session| session.thin(state));
     state.flush_refusals();
 }

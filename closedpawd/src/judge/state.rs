@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) keys: RefCell<Keys>,
     pub(super) sessions: RefCell<Sessions>,
     /// The sandboxes of sessions that are over, and whose they are, until nothing is left of them.
-    ending: RefCell<Vec<(u32, Rc<Sandbox>)>>,
+    ending: Rc<RefCell<Vec<(u32, Rc<Sandbox>)>>>,
     /// What sessions that ended have left.
     pub(super) shelf: RefCell<Shelf>,
     /// Grants to carry it over, by the number of their intents.
@@ -71,7 +71,7 @@ impl State {
             policy_error: RefCell::default(),
             keys: RefCell::new(keys),
             sessions: RefCell::default(),
-            ending: RefCell::default(),
+            ending: Rc::default(),
             shelf: RefCell::default(),
             applying: RefCell::default(),
             questions: RefCell::default(),
@@ -114,18 +114,19 @@ impl State {
         let Some(session) = self.sessions.borrow_mut().remove(id) else { return };
         self.stage(&session);
         session.kill();
-        let ending = session.sandboxes().into_iter().map(|sandbox| (session.uid, sandbox));
-        self.ending.borrow_mut().extend(ending);
+        for sandbox in session.sandboxes() {
+            self.ending.borrow_mut().push((session.uid, Rc::clone(&sandbox)));
+            let ending = Rc::clone(&self.ending);
+            tokio::task::spawn_local(async move {
+                sandbox.gone().await;
+                ending.borrow_mut().retain(|(_, other)| other.id != sandbox.id);
+            });
+        }
         let forgotten = self.questions.borrow_mut().forget(Some(id));
         self.tell_undecided(forgotten);
         let closed = Closed { session: id.0, uid: session.uid, reason: reason.to_owned() };
         self.audit.note(Closed::KIND, closed.fields());
         self.watchers.tell(&Event::Closed { session: id }, session.uid, Some(&session));
-    }
-
-    /// Lets go of those of which nothing is left.
-    pub(super) fn forget_ended(&self) {
-        self.ending.borrow_mut().retain(|(_, sandbox)| !sandbox.is_gone());
     }
 
     /// Waits until nothing is left of the sandboxes of sessions that are over: a user's, or everybody's.
