@@ -16,7 +16,7 @@ export CLOSEDPAW_MODEL_URL=http://127.0.0.1:11500
 # A conversation that waits for its person: nothing runs in its sandbox.
 as alice /e2e/bin/at-terminal expect '[s] stop this session:' expect 'which nobody says' -- \
     closedpawctl ask --workspace "$folder" "Make a file." >/tmp/ask.out 2>&1 &
-listed() { as alice closedpawctl sandbox list --json | python3 -c 'import json,sys; print(*[s["stage"] for s in json.load(sys.stdin)])'; }
+listed() { as alice closedpawctl sandbox list | sed 's/^[0-9a-f]*  \([a-z]*\) .*/\1/' | paste -sd' '; }
 is() { [ "$(listed)" = "$1" ]; }
 until_true "something is asked" grep -q '"kind":"asked"' /var/log/closedpaw/audit/audit.jsonl
 until_true "and its sandbox is ready" is ready
