@@ -21,8 +21,8 @@ install -m 755 /dev/stdin /usr/local/bin/answer <<'SH'
 while read -r word; do /usr/bin/true && echo "$word"; done
 SH
 [ "$guard" != SELinux ] || restorecon /usr/local/bin/flood /usr/local/bin/answer
-profile flood-gvisor gvisor 512MiB 200 'seconds = 60'
-profile flood-process process 512MiB 200 'seconds = 60'
+profile flood-gvisor gvisor 512MiB 200 'seconds = 40'
+profile flood-process process 512MiB 200 'seconds = 40'
 profile neighbour gvisor 256MiB 200 'seconds = 3600'
 profile neighbour-process process 256MiB 100 'seconds = 3600'
 allow_in_process flood answer echo

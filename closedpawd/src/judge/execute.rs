@@ -119,7 +119,7 @@ impl Work {
             }
             Err(refusal) => {
                 self.outcome(None, state).await;
-                self.forget(number);
+                self.forget(number, state);
                 Err(refusal)
             }
         }
@@ -145,9 +145,9 @@ impl Work {
         self.session.remember()
     }
 
-    fn forget(&self, number: u64) {
+    fn forget(&self, number: u64, state: &State) {
         if let (Some(pool), Some(apart)) = (&self.session.pool, self.kept.apart) {
-            pool.spent(apart);
+            pool.spent(apart, &state.launcher);
         }
         self.session.works.borrow_mut().remove(&number);
         // It is less than was kept before, and fits.
@@ -166,7 +166,7 @@ impl Work {
     /// Waits for its end and writes it down.
     pub(super) async fn wait(self, work: u64, ended: oneshot::Receiver<Option<Ended>>, state: Rc<State>) {
         self.outcome(ended.await.ok().flatten(), &state).await;
-        self.forget(work);
+        self.forget(work, &state);
         let event = Event::Ended { session: self.session.id, work };
         state.watchers.tell(&event, self.session.uid, None);
     }

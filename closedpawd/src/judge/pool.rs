@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::clock;
+use super::launcher::Launcher;
 use super::sandboxes::{Plan, Sandbox, Workspace};
 use super::sessions::Session;
 use super::state::State;
@@ -62,10 +63,16 @@ impl Pool {
         self.all().iter().for_each(|(sandbox, _)| sandbox.kill());
     }
 
-    /// Ends the one of a command that has ended. There is nothing in it that anybody may have.
-    pub(super) fn spent(self: &Rc<Self>, id: SandboxId) {
-        let sandbox = self.used.borrow().get(&id).cloned();
-        sandbox.into_iter().for_each(|sandbox| self.end_one(sandbox));
+    /// Ends the one of a command that has ended. There is nothing in it that anybody may have, but how it ended: of that its
+    /// relay tells the client, and then ends.
+    pub(super) fn spent(self: &Rc<Self>, id: SandboxId, launcher: &Rc<Launcher>) {
+        let Some(sandbox) = self.used.borrow().get(&id).cloned() else { return };
+        let (pool, launcher) = (Rc::clone(self), Rc::clone(launcher));
+        tokio::task::spawn_local(async move {
+            sandbox.finish(&launcher).await;
+            sandbox.gone().await;
+            pool.used.borrow_mut().remove(&sandbox.id);
+        });
     }
 
     /// Whoever waits for all to be gone waits for this one as well.

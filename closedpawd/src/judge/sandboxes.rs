@@ -17,7 +17,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+
+/// How long a relay may take to end when there is nothing behind it any more; its client may not be listening.
+const FINISHED: Duration = Duration::from_secs(5);
 
 /// What a piece of work came to, as the relay recorded it.
 pub(super) type Ended = Record;
@@ -405,6 +409,20 @@ impl Sandbox {
         tokio::select! {
             saved = launcher.order(self.id, verb, &[]) => Ok(saved.map(drop)?),
             () = self.killed() => Err(ErrorCode::SandboxGone.into()),
+        }
+    }
+
+    /// Ends all that runs in it, and waits for its relay to end: it does when it has told its client how the work ended.
+    pub(super) async fn finish(&self, launcher: &Launcher) {
+        self.forget();
+        let Ok(signal) = u8::try_from(libc::SIGKILL) else { return self.kill() };
+        let ended = async {
+            // It may have ended by itself.
+            let _ = launcher.order(self.id, Verb::Signal { signal }, &[]).await;
+            self.gone().await;
+        };
+        if tokio::time::timeout(FINISHED, ended).await.is_err() {
+            self.kill();
         }
     }
 
