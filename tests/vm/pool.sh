@@ -4,7 +4,8 @@
 # shellcheck disable=SC2154 # what guest/lib.sh sets
 install_closedpaw
 sed 's/^name .*/name = "apart"/; s/^mounts .*/&\ncommands = "apart"\npool = 1/' /etc/closedpaw/profiles.d/default.toml \
-    >/etc/closedpaw/profiles.d/apart.toml
+    >/tmp/apart.toml
+install -m 644 /tmp/apart.toml /etc/closedpaw/profiles.d/apart.toml
 allow_program tee '*'
 folder=$(workspace alice project)
 run=(closedpawctl run --workspace "$folder" --quiet --profile apart --)
@@ -21,7 +22,7 @@ exec 7<>/tmp/talk.in
     echo "status $status" >>/tmp/talk.out
 ) &
 echo before >&7
-until_true "it says so" grep -qx before /tmp/talk.out
+until_true "it says so" grep -qx before /tmp/talk.out || { cat /tmp/talk.out >&2; exit 1; }
 until_true "another one waits" one_is_clean
 same "the session's own, the command's, and the one that waits" "$(sandbox_cgroups | wc -l)" 3
 first=$(clean)
