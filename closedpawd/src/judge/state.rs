@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) keys: RefCell<Keys>,
     pub(super) sessions: RefCell<Sessions>,
     /// The sandboxes of sessions that are over, and whose they are, until nothing is left of them.
-    ending: Rc<RefCell<Vec<(u32, Rc<Sandbox>)>>>,
+    ending: Rc<RefCell<Ending>>,
     /// What sessions that ended have left.
     pub(super) shelf: RefCell<Shelf>,
     /// Grants to carry it over, by the number of their intents.
@@ -50,6 +50,9 @@ pub(super) struct State {
     /// What the tiers besides gVisor run with here, or what they lack; as it was when the daemon started.
     pub(super) tiers: Tiers,
 }
+
+/// Sandboxes, each with the uid of its person.
+type Ending = Vec<(u32, Rc<Sandbox>)>;
 
 /// The tiers besides gVisor, and what there is of each.
 pub(super) type Tiers = BTreeMap<Tier, Result<String, String>>;
