@@ -31,8 +31,8 @@ allow_program dd "**"
 killed() { sed -n 's/^oom_kill //p' "$sandboxes/memory.events"; }
 same "nothing was killed for memory yet" "$(killed)" 0
 fails "what takes more memory than it may does not get it" as alice closedpawctl run --no-workspace --quiet -- dd if=/dev/zero of=/dev/null bs=1500M count=1
-ok "it was its cgroup's limit that ended it" test "$(killed)" -gt 0
 has "the person is told so" "$(cat /tmp/ok.out)" memory-limit
+ok "it was its cgroup's limit that ended it" test "$(killed)" -gt 0
 same "and the log" "$(outcome)" "memory limit"
 same "and ended nobody else" "$(systemctl is-active closedpawd)$(grep status /tmp/sleeper.out || true)" active
 same "another sandbox works" "$(as alice closedpawctl run --no-workspace --quiet -- echo works)" works
