@@ -198,9 +198,13 @@ async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Said> {
         Kind::Stdout => Ok(Said::Stdout(payload)),
         Kind::Stderr => Ok(Said::Stderr(payload)),
         Kind::Exit => Ok(Said::Exit(Exit::from_bytes(&payload).map_err(io::Error::other)?)),
-        Kind::Order | Kind::Stdin | Kind::StdinEnd | Kind::Signal | Kind::Resize | Kind::Gate => {
-            Err(io::ErrorKind::InvalidData.into())
-        }
+        Kind::Order
+        | Kind::Filter
+        | Kind::Stdin
+        | Kind::StdinEnd
+        | Kind::Signal
+        | Kind::Resize
+        | Kind::Gate => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! along and are only ever looked at with `fstat` and handed on.
 #![forbid(unsafe_code)]
 
+use closedpaw_confine::list::CallSet;
 use closedpaw_protocol::image::Sha256;
 use closedpaw_protocol::{Devices, ErrorCode, SandboxId, Tier};
 
@@ -81,6 +82,8 @@ pub enum Verb {
         devices: Devices,
         /// Whether it may not start where a disk that it reads from cannot be limited.
         strict_io: bool,
+        /// The system calls that its profile leaves to commands, where it has a list; none of its calls makes none.
+        calls: Option<CallSet>,
     },
     /// Signal the sandbox as a whole: SIGKILL, SIGSTOP or SIGCONT, or one of [`Saved`]: to save its state.
     Signal {
@@ -144,7 +147,7 @@ impl Verb {
         put(&[self.number()]);
         put(&sandbox.0);
         match self {
-            Self::Start { uid, gid, limits, workspace, tier, of, from, image, devices, strict_io } => {
+            Self::Start { uid, gid, limits, workspace, tier, of, from, image, devices, strict_io, calls } => {
                 put(&uid.to_be_bytes());
                 put(&gid.to_be_bytes());
                 put(&limits.memory.to_be_bytes());
@@ -158,6 +161,7 @@ impl Verb {
                 put(&image.map_or([0; 32], |image| image.0));
                 put(&limits.io.to_be_bytes());
                 put(&[devices.bits() | if strict_io { STRICT_IO } else { 0 }]);
+                put(&calls.unwrap_or(CallSet::NONE).0);
             }
             Self::Signal { signal } => put(&[signal]),
             Self::Mount { uid, bytes } => {
@@ -227,6 +231,7 @@ fn start(fields: &mut Fields<'_>) -> Result<Verb, BadVerb> {
     let limits = Limits { io: u64::from_be_bytes(fields.take()?), ..limits };
     let [flags] = fields.take()?;
     let devices = Devices::from_bits(flags & !STRICT_IO).ok_or(BadVerb)?;
+    let calls = Some(CallSet(fields.take()?)).filter(|calls| *calls != CallSet::NONE);
     Ok(Verb::Start {
         uid,
         gid,
@@ -238,6 +243,7 @@ fn start(fields: &mut Fields<'_>) -> Result<Verb, BadVerb> {
         image,
         devices,
         strict_io: flags & STRICT_IO != 0,
+        calls,
     })
 }
 
@@ -355,7 +361,9 @@ mod tests {
         let start = |workspace, tier, devices: &[Device], strict_io| {
             let (devices, of) = (devices.iter().copied().collect(), Some(id).filter(|_| strict_io));
             let (from, image) = (of.map(|_| Saved::Second), of.map(|_| Sha256([7; 32])));
-            Verb::Start { uid: 1000, gid: 1001, limits, workspace, tier, of, from, image, devices, strict_io }
+            let calls = of.map(|_| CallSet([9; CallSet::BYTES]));
+            let (uid, gid) = (1000, 1001);
+            Verb::Start { uid, gid, limits, workspace, tier, of, from, image, devices, strict_io, calls }
         };
         for verb in [
             start(true, Tier::Gvisor, &[Device::Nvidia], false),

@@ -6,7 +6,10 @@
 
 pub mod calls;
 pub mod domain;
+pub mod filter;
 pub mod floor;
+#[cfg(feature = "lists")]
+pub mod list;
 pub mod workload;
 
 use calls::Calls;

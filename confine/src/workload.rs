@@ -15,6 +15,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// The names with their numbers.
+    pub fn calls(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        self.names().zip(self.numbers.iter().copied())
+    }
+
     /// The names as execution environments know them (seccomp(2), OCI): without the prefix of C's headers.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.names.iter().map(|name| name.trim_start_matches("SYS_"))
@@ -98,6 +103,45 @@ pub const EVERYWHERE: Group = group! {
 pub const WITH_OWN_KERNEL: Group = group! {
     SYS_socket SYS_socketpair SYS_setrlimit SYS_prlimit64 SYS_syslog SYS_sethostname
     SYS_get_mempolicy SYS_set_mempolicy SYS_mbind
+};
+
+/// The number of a call that some sandbox may make.
+#[must_use]
+pub fn number(name: &str) -> Option<i64> {
+    let mut all = EVERYWHERE.calls().chain(WITH_OWN_KERNEL.calls()).chain([("clone", libc::SYS_clone)]);
+    all.find(|(call, _)| *call == name).map(|(_, number)| number)
+}
+
+/// What init itself calls, and its own programs that list, read and write files: whatever an admin's list leaves out, a
+/// sandbox cannot do without these. They are no way around that list: init installs it for each command.
+#[rustfmt::skip]
+pub const OF_INIT: Group = group! {
+    // the channel, and what programs put out
+    SYS_read SYS_write SYS_readv SYS_writev SYS_close SYS_close_range SYS_dup SYS_dup2 SYS_dup3 SYS_fcntl SYS_ioctl
+    SYS_lseek SYS_pread64 SYS_pwrite64 SYS_pipe SYS_pipe2 SYS_poll SYS_ppoll SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_wait
+    SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_signalfd4 SYS_timerfd_create SYS_timerfd_settime
+
+    // looking around, and files
+    SYS_open SYS_openat SYS_openat2 SYS_stat SYS_lstat SYS_fstat SYS_newfstatat SYS_statx SYS_statfs SYS_fstatfs
+    SYS_access SYS_faccessat SYS_faccessat2 SYS_getdents64 SYS_readlink SYS_readlinkat SYS_getcwd SYS_chdir SYS_fchdir
+    SYS_mkdir SYS_mkdirat SYS_unlink SYS_unlinkat SYS_rename SYS_renameat SYS_renameat2 SYS_ftruncate SYS_fallocate
+    SYS_fchmod SYS_fchmodat SYS_fsync SYS_fdatasync SYS_umask SYS_fadvise64 SYS_copy_file_range SYS_sendfile SYS_splice
+    SYS_flock
+
+    // memory
+    SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_brk
+
+    // starting a program as the person, and its end
+    SYS_clone3 SYS_fork SYS_vfork SYS_execve SYS_exit SYS_exit_group SYS_wait4 SYS_waitid SYS_kill SYS_tkill SYS_tgkill
+    SYS_setgroups SYS_setresgid SYS_setresuid SYS_setgid SYS_setuid SYS_setsid SYS_setpgid SYS_getpgid SYS_getsid
+    SYS_getrlimit SYS_seccomp SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self
+
+    // itself, its threads, its signals, its time
+    SYS_getpid SYS_getppid SYS_gettid SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_arch_prctl SYS_prctl SYS_capget
+    SYS_set_tid_address SYS_set_robust_list SYS_rseq SYS_futex SYS_sched_yield SYS_sched_getaffinity SYS_membarrier
+    SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall SYS_clock_gettime
+    SYS_clock_nanosleep SYS_nanosleep SYS_getrandom SYS_uname SYS_sysinfo
+    SYS_setrlimit SYS_prlimit64 SYS_syslog
 };
 
 /// The flags of clone(2) that make a namespace.

@@ -63,7 +63,9 @@ impl FrameReader {
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let read = self
                 .0
-                .async_io(Interest::READABLE, |socket| receive(socket.as_fd(), rest, descriptors))
+                .async_io(Interest::READABLE, |socket| {
+                    receive(socket.as_fd(), rest, descriptors, MAX_DESCRIPTORS)
+                })
                 .await?;
             match (read, filled) {
                 (0, 0) => return Ok(false),
@@ -89,7 +91,10 @@ impl FrameWriter {
     }
 }
 
-/// A socket of fixed-size packets with at most [`MAX_DESCRIPTORS`] descriptors each.
+/// The most descriptors of a packet: those of a request, and what the daemon's own parts have to add.
+const MAX_WITH_PACKET: usize = MAX_DESCRIPTORS + 3;
+
+/// A socket of fixed-size packets with some descriptors each.
 #[derive(Debug)]
 pub struct Packets(AsyncFd<OwnedFd>);
 
@@ -118,7 +123,7 @@ impl Packets {
 pub fn receive_packet<const N: usize>(socket: &impl AsFd) -> io::Result<Option<([u8; N], Vec<OwnedFd>)>> {
     let mut buffer = vec![0; N + 1];
     let mut descriptors = Vec::new();
-    match receive(socket.as_fd(), &mut buffer, &mut descriptors)? {
+    match receive(socket.as_fd(), &mut buffer, &mut descriptors, MAX_WITH_PACKET)? {
         0 => Ok(None),
         length => {
             buffer.truncate(length);
@@ -133,8 +138,13 @@ pub fn send_packet(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'
     transmit(socket.as_fd(), bytes, descriptors).map(drop)
 }
 
-fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+fn receive(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+    most: usize,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_WITH_PACKET))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let message = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
     for item in ancillary.drain() {
@@ -142,14 +152,14 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], descriptors: &mut Vec<Owne
             descriptors.extend(received);
         }
     }
-    if message.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > MAX_DESCRIPTORS {
+    if message.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > most {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "more descriptors than a message may have"));
     }
     Ok(message.bytes)
 }
 
 fn transmit(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_WITH_PACKET))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::ErrorKind::InvalidInput.into());

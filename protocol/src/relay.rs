@@ -18,10 +18,12 @@ pub struct Grant {
     pub seconds: u32,
     /// The bytes it may write to standard output and standard error together.
     pub output: u64,
+    /// Whether a list of system calls comes along for it, as the second descriptor.
+    pub filtered: bool,
 }
 
 /// Bytes of a [`Grant`].
-pub const GRANT: usize = 8 + 32 + 4 + 8;
+pub const GRANT: usize = 8 + 32 + 4 + 8 + 1;
 
 impl Grant {
     /// The fixed-size form.
@@ -32,10 +34,11 @@ impl Grant {
         fields.put(&self.action.0);
         fields.put(&self.seconds.to_be_bytes());
         fields.put(&self.output.to_be_bytes());
+        fields.put(&[u8::from(self.filtered)]);
         bytes
     }
 
-    /// Reads the fixed-size form; every value of it is a grant.
+    /// Reads the fixed-size form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadFrame> {
         let bytes: &[u8; GRANT] = bytes.try_into().map_err(|_| BadFrame)?;
         let mut fields = Reader(bytes);
@@ -44,6 +47,11 @@ impl Grant {
             action: Digest(fields.take()?),
             seconds: u32::from_be_bytes(fields.take()?),
             output: u64::from_be_bytes(fields.take()?),
+            filtered: match fields.take()? {
+                [0] => false,
+                [1] => true,
+                [_] => return Err(BadFrame),
+            },
         })
     }
 }
@@ -208,8 +216,11 @@ mod tests {
         ] {
             assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
         }
-        let grant = Grant { work: 1, action: Digest([4; 32]), seconds: 20, output: 1 << 20 };
-        assert_eq!(Grant::from_bytes(&grant.to_bytes()), Ok(grant));
+        for filtered in [false, true] {
+            let grant = Grant { work: 1, action: Digest([4; 32]), seconds: 20, output: 1 << 20, filtered };
+            assert_eq!(Grant::from_bytes(&grant.to_bytes()), Ok(grant));
+        }
+        assert_eq!(Grant::from_bytes(&[2; GRANT]), Err(BadFrame));
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub enum Kind {
     Signal = 3,
     /// To the sandbox: a terminal's size, a [`WindowSize`], four bytes.
     Resize = 4,
+    /// From relay to init only, before the order: the list of system calls that the command is to be left with, as the kernel
+    /// takes it (seccomp(2)).
+    Filter = 5,
     /// From the sandbox: standard output.
     Stdout = 16,
     /// From the sandbox: standard error.
@@ -36,12 +39,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Order,
         Self::Stdin,
         Self::StdinEnd,
         Self::Signal,
         Self::Resize,
+        Self::Filter,
         Self::Stdout,
         Self::Stderr,
         Self::Exit,

@@ -139,6 +139,8 @@ pub struct Profile {
     pub commands: Commands,
     /// The devices of the host that it has.
     pub devices: Vec<Device>,
+    /// The file beside it with the system calls that its commands may make, of those that any sandbox may.
+    pub seccomp: Option<String>,
 }
 
 impl Word for Device {
@@ -188,7 +190,7 @@ fn read_file(reader: &mut Reader<'_>, seen: &mut BTreeMap<String, ()>) -> Vec<Pr
     profiles
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "name",
     "isolation",
     "image",
@@ -200,6 +202,7 @@ const KEYS: [&str; 11] = [
     "commands",
     "pool",
     "devices",
+    "seccomp",
 ];
 
 fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile> {
@@ -218,6 +221,7 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
     let workspace = mounts(reader, table);
     let commands = commands(reader, table);
     let devices = devices(reader, table, isolation);
+    let seccomp = table.get("seccomp").map_or(Some(None), |value| list_of_calls(reader, value).map(Some));
     if let (Some(ProfileLimits { io: 0, .. }), Some(required)) = (&limits, &require)
         && required.contains(&Resource::Io)
     {
@@ -242,6 +246,7 @@ fn read_profile(reader: &mut Reader<'_>, table: Table<'_, '_>) -> Option<Profile
         workspace: workspace?,
         commands: commands?,
         devices: devices?,
+        seccomp: seccomp?,
     })
 }
 
@@ -426,6 +431,19 @@ fn devices(reader: &mut Reader<'_>, table: Table<'_, '_>, isolation: Option<Tier
     Some(devices)
 }
 
+/// The name of a file in the profile's own folder: `[a-z0-9-]{1,32}.json`.
+fn list_of_calls(reader: &mut Reader<'_>, value: Value<'_, '_>) -> Option<String> {
+    let text = reader.text(value)?;
+    let stem = text.strip_suffix(".json").unwrap_or_default();
+    let good = (1..=32).contains(&stem.len())
+        && stem.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !good {
+        let hint = Some("a file beside this one: up to 32 of a-z, 0-9 and -, then .json".to_owned());
+        reader.problem(value.place(), Code::BadName, format!("{} is no list of calls", show(text)), hint);
+    }
+    good.then(|| text.to_owned())
+}
+
 /// Why a tier cannot hand a device on, and what to do instead; nothing if it can.
 fn lacks(tier: Tier, device: Device) -> Option<(&'static str, &'static str)> {
     match (tier, device) {
@@ -538,6 +556,18 @@ mod tests {
             assert_eq!(codes(&with(tier, &format!("[\"{word}\"]"))), [Code::MatchesNothing], "{tier} {word}");
         }
         assert_eq!(codes(&with("process", "[7]")), [Code::WrongType]);
+    }
+
+    #[test]
+    fn a_list_of_calls_lies_beside_the_profile() {
+        let with = |name: &str| format!("{HEAD}seccomp = \"{name}\"\n");
+        let seccomp = |name: &str| parse(&with(name)).unwrap().remove(0).seccomp;
+        assert_eq!(seccomp("no-sockets.json").as_deref(), Some("no-sockets.json"));
+        assert_eq!(parse(HEAD).unwrap().remove(0).seccomp, None);
+        for name in ["", ".json", "../x.json", "/etc/x.json", "x", "x.toml", "X.json", "a/b.json", "a..json"]
+        {
+            assert_eq!(codes(&with(name)), [Code::BadName], "{name}");
+        }
     }
 
     #[test]

@@ -203,7 +203,7 @@ impl Hostile {
         };
         let (order, digest) = action.seal().unwrap();
         let (client, theirs) = stream_pair().unwrap();
-        let grant = Grant { work: self.work, action: digest, seconds: 5, output };
+        let grant = Grant { work: self.work, action: digest, seconds: 5, output, filtered: false };
         let descriptors: Vec<_> = [theirs.as_fd()].into_iter().chain(counts.iter().copied()).collect();
         send_packet(&self.control, &grant.to_bytes(), &descriptors).unwrap();
         drop(theirs);

@@ -78,7 +78,7 @@ impl<'a> Running<'a> {
         };
         let (order, digest) = action.seal().unwrap();
         let (client, theirs) = stream_pair().unwrap();
-        let grant = Grant { work: 0, action: digest, seconds: 60, output: 1 << 20 };
+        let grant = Grant { work: 0, action: digest, seconds: 60, output: 1 << 20, filtered: false };
         send_packet(&self.control, &grant.to_bytes(), &[theirs.as_fd()]).unwrap();
         drop(theirs);
         let mut client = UnixStream::from(client);

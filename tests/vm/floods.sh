@@ -21,8 +21,8 @@ install -m 755 /dev/stdin /usr/local/bin/answer <<'SH'
 while read -r word; do /usr/bin/true && echo "$word"; done
 SH
 [ "$guard" != SELinux ] || restorecon /usr/local/bin/flood /usr/local/bin/answer
-profile flood-gvisor gvisor 512MiB 200 'seconds = 40'
-profile flood-process process 512MiB 200 'seconds = 40'
+profile flood-gvisor gvisor 512MiB 200 'seconds = 20'
+profile flood-process process 512MiB 200 'seconds = 20'
 profile neighbour gvisor 256MiB 200 'seconds = 3600'
 profile neighbour-process process 256MiB 100 'seconds = 3600'
 allow_in_process flood answer echo
@@ -52,7 +52,7 @@ neighbour() {
 answers() { wc -l <"/tmp/$1.count"; }
 
 # How many answers of each neighbour a flood must not keep from coming.
-many=15
+many=$((rounds / 2))
 mark() { first=$(answers first) second=$(answers second); }
 advanced() { [ "$(answers first)" -ge $((first + many)) ] && [ "$(answers second)" -ge $((second + many)) ]; }
 

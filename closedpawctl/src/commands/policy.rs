@@ -5,12 +5,14 @@ use super::{json, line};
 use crate::client::Daemon;
 use crate::console::screen;
 use crate::failure::Failure;
+use closedpaw_confine::list::List;
 use closedpaw_protocol::{Label, Source, Tier};
 use closedpaw_rules::{
     Case, Grounded, KeyFile, Policy, Problem, Profile, Query, Role, SourceFile, Subject, explain,
     hypothetical, parse_action_words, parse_source, run_cases,
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -100,6 +102,7 @@ fn check(etc: &Path, as_json: bool) -> Result<u8, Failure> {
         read_folder(&etc.join("keys.d"))?,
     );
     let (mut problems, mut warnings, mut count) = (Vec::new(), Vec::new(), 0);
+    let folder = etc.join("profiles.d");
     match Policy::parse(&views(&rules)) {
         Ok(loaded) => {
             count = loaded.policy.len();
@@ -107,8 +110,13 @@ fn check(etc: &Path, as_json: bool) -> Result<u8, Failure> {
         }
         Err(found) => problems.extend(found),
     }
-    problems.extend(Profile::parse(&views(&profiles)).err().into_iter().flatten());
+    let mut lists = Vec::new();
+    match Profile::parse(&views(&profiles)) {
+        Ok(parsed) => lists = lists_of_calls(&folder, &parsed),
+        Err(found) => problems.extend(found),
+    }
     problems.extend(views(&keys).iter().filter_map(|file| KeyFile::parse(file).err()).flatten());
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).chain(lists).collect();
     if rules.is_empty() {
         return Err(Failure::file(&etc.join("policy.d"), "no policy files"));
     }
@@ -116,10 +124,22 @@ fn check(etc: &Path, as_json: bool) -> Result<u8, Failure> {
     Ok(if problems.is_empty() { 0 } else { 78 })
 }
 
-fn report(problems: &[Problem], warnings: &[Problem], count: usize, as_json: bool) {
+/// What the lists of calls lack that these profiles name.
+fn lists_of_calls(folder: &Path, profiles: &[Profile]) -> Vec<String> {
+    let names: BTreeSet<&str> = profiles.iter().filter_map(|profile| profile.seccomp.as_deref()).collect();
+    let fault = |name: &str| {
+        let place = folder.join(name);
+        let text = fs::read_to_string(&place).map_err(|error| error.to_string());
+        let error = text.and_then(|text| List::compile(&text).map_err(|error| error.to_string())).err()?;
+        Some(format!("{}: {error}", place.display()))
+    };
+    names.into_iter().filter_map(fault).collect()
+}
+
+fn report(problems: &[String], warnings: &[Problem], count: usize, as_json: bool) {
     if as_json {
         let all = |found: &[Problem]| found.iter().map(ToString::to_string).collect::<Vec<_>>();
-        return json(&json!({"rules": count, "errors": all(problems), "warnings": all(warnings)}));
+        return json(&json!({"rules": count, "errors": problems, "warnings": all(warnings)}));
     }
     problems.iter().for_each(|problem| line(&format!("error: {problem}")));
     warnings.iter().for_each(|warning| line(&format!("warning: {warning}")));

@@ -22,6 +22,7 @@ use closedpaw_protocol::stream::Exit;
 use closedpaw_protocol::{Effect, ErrorCode, Label, Refusal, SandboxId, SessionId};
 use closedpaw_rules::Commands;
 use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub(super) async fn execute(recorded: Recorded, state: &Rc<State>) -> Result<Ans
                 action: digest,
                 seconds: within.seconds,
                 output: within.output,
+                filtered: false,
             };
             work.carry_out(&action.effect, (rule, label), make, &descriptors, state).await
         }
@@ -108,7 +110,10 @@ impl Work {
         self.raise(&label, state);
         let number = self.session.sandbox.number();
         let granted = match self.placed(effect, state).and_then(|()| Ok(self.expected(number)?)) {
-            Ok(()) => self.sandbox.grant(make(number), descriptors).await,
+            Ok(()) => match self.filter(effect, state) {
+                Ok(filter) => self.sandbox.grant(make(number), descriptors, filter).await,
+                Err(code) => Err(code.into()),
+            },
             Err(refusal) => Err(refusal),
         };
         match granted {
@@ -132,6 +137,20 @@ impl Work {
             self.kept.apart = Some(self.sandbox.id);
         }
         Ok(())
+    }
+
+    /// The list of system calls that a command is left with, by the profile as it is now, to be read to its end.
+    fn filter(&self, effect: &Effect, state: &State) -> Result<Option<OwnedFd>, ErrorCode> {
+        if !matches!(effect, Effect::Exec { .. }) {
+            return Ok(None);
+        }
+        let policy = state.policy();
+        let profile = policy.profiles.get(&self.session.profile).ok_or(ErrorCode::UnknownProfile)?;
+        let Some(list) = policy.list(profile) else { return Ok(None) };
+        let (read, mut write) = io::pipe().map_err(|_| ErrorCode::Internal)?;
+        // There is room in a pipe for the longest: nobody is waited for.
+        write.write_all(list.filter.bytes()).map_err(|_| ErrorCode::Internal)?;
+        Ok(Some(read.into()))
     }
 
     /// A judge that comes after this one knows of the work before the relay does.
@@ -228,6 +247,7 @@ async fn open(
         from: None,
         devices,
         strict_io,
+        calls: policy.calls(profile),
         image: profile.image.clone(),
     };
     let sandbox = Sandbox::start(&state.launcher, plan).await?;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -34,6 +35,23 @@ pub(crate) fn read(folder: &Path) -> (Vec<Text>, Vec<String>) {
         }
         Err(error) => (Vec::new(), vec![format!("{}: {error}", folder.display())]),
     }
+}
+
+/// These files of a folder, each once, and what could not be read.
+pub(crate) fn named<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> (Vec<Text>, Vec<String>) {
+    let names: BTreeSet<&str> = names.collect();
+    let (mut texts, mut problems) = (Vec::new(), Vec::new());
+    for name in names {
+        let text = File::open(folder).and_then(|directory| {
+            roots_alone(&directory)?;
+            one(&directory, name)
+        });
+        match text {
+            Ok(text) => texts.push(Text { name: name.to_owned(), text }),
+            Err(error) => problems.push(format!("{}: {error}", folder.join(name).display())),
+        }
+    }
+    (texts, problems)
 }
 
 fn list(folder: &Path) -> io::Result<(File, Vec<String>)> {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::files::{self, Text};
+use closedpaw_confine::list::{CallSet, List};
 use closedpaw_protocol::Revision;
 use closedpaw_rules::{Policy, Problem, Profile, SourceFile};
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::path::Path;
 pub(crate) struct InForce {
     pub(crate) policy: Policy,
     pub(crate) profiles: BTreeMap<String, Profile>,
+    /// The lists of system calls that profiles name, by their files' names.
+    pub(crate) lists: BTreeMap<String, List>,
     pub(crate) revision: Revision,
     pub(crate) files: u64,
     pub(crate) warnings: Vec<String>,
@@ -24,9 +27,9 @@ impl InForce {
     /// Reads `policy.d` and `profiles.d` under `etc`; every problem in every file is named.
     pub(crate) fn load(etc: &Path) -> Result<Self, Vec<String>> {
         let (rules, mut problems) = files::read(&etc.join("policy.d"));
-        let (profiles, more) = files::read(&etc.join("profiles.d"));
+        let folder = etc.join("profiles.d");
+        let (profiles, more) = files::read(&folder);
         problems.extend(more);
-        let revision = revision(&[&rules, &profiles]);
         let files = (rules.len() + profiles.len()) as u64;
         let policy = match Policy::parse(&sources(&rules)) {
             Ok(loaded) => Some(loaded),
@@ -35,14 +38,30 @@ impl InForce {
                 None
             }
         };
-        let profiles = parse_profiles(&profiles, &mut problems);
+        let parsed = parse_profiles(&profiles, &mut problems);
+        let (texts, more) =
+            files::named(&folder, parsed.values().filter_map(|profile| profile.seccomp.as_deref()));
+        problems.extend(more);
+        let lists = compile(&texts, &mut problems);
+        let revision = revision(&[&rules, &profiles, &texts]);
+        let profiles = parsed;
         match policy {
             Some(loaded) if problems.is_empty() => {
                 let warnings = loaded.warnings.iter().map(Problem::to_string).collect();
-                Ok(Self { policy: loaded.policy, profiles, revision, files, warnings })
+                Ok(Self { policy: loaded.policy, profiles, lists, revision, files, warnings })
             }
             _ => Err(problems),
         }
+    }
+
+    /// The calls that a profile leaves to its commands, where it has a list.
+    pub(crate) fn calls(&self, profile: &Profile) -> Option<CallSet> {
+        self.list(profile).map(|list| list.calls)
+    }
+
+    /// The list that a profile names.
+    pub(crate) fn list(&self, profile: &Profile) -> Option<&List> {
+        self.lists.get(profile.seccomp.as_deref()?)
     }
 }
 
@@ -58,6 +77,17 @@ fn parse_profiles(texts: &[Text], problems: &mut Vec<String>) -> BTreeMap<String
             BTreeMap::new()
         }
     }
+}
+
+fn compile(texts: &[Text], problems: &mut Vec<String>) -> BTreeMap<String, List> {
+    let mut lists = BTreeMap::new();
+    for Text { name, text } in texts {
+        match List::compile(text) {
+            Ok(list) => drop(lists.insert(name.clone(), list)),
+            Err(error) => problems.push(format!("{name}: {error}")),
+        }
+    }
+    lists
 }
 
 /// A digest over every file's folder, name and content.

@@ -163,6 +163,7 @@ impl Session {
     /// Starts another sandbox, on the layer of the session's own.
     fn another(&self, state: &State) -> Result<Rc<Sandbox>, Refusal> {
         let profile = self.profile(state).ok_or(ErrorCode::UnknownProfile)?;
+        let calls = state.policy().calls(&profile);
         let workspace = match self.workspace {
             Some(_) => Workspace::Of(self.sandbox.id),
             None => Workspace::None,
@@ -171,7 +172,7 @@ impl Session {
         let (devices, strict_io) = hardware(&profile);
         let (limits, image) = (limits(&profile), profile.image);
         let from = None;
-        let plan = Plan { uid, gid, isolation, limits, workspace, from, image, devices, strict_io };
+        let plan = Plan { uid, gid, isolation, limits, workspace, from, image, devices, strict_io, calls };
         Sandbox::begin(&state.launcher, plan)
     }
 }

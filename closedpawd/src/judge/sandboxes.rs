@@ -7,6 +7,7 @@ use super::memory::Memory;
 use super::staged;
 use crate::launcher::events;
 use crate::verbs::{Limits, Saved, Verb};
+use closedpaw_confine::list::CallSet;
 use closedpaw_descriptors::Packets;
 use closedpaw_protocol::image::Pinned;
 use closedpaw_protocol::message::Stage;
@@ -81,6 +82,8 @@ pub(super) struct Plan {
     pub(super) devices: Devices,
     /// Whether every disk that it reads from has to be one that can be limited.
     pub(super) strict_io: bool,
+    /// The system calls that its profile leaves to commands, where it has a list.
+    pub(super) calls: Option<CallSet>,
     /// What it is to run on; nothing for the host's `/usr`.
     pub(super) image: Option<Pinned>,
 }
@@ -183,7 +186,7 @@ impl Sandbox {
 
     /// The whole life of a sandbox: start, gate, records, end.
     async fn live(self: Rc<Self>, launcher: Rc<Launcher>, plan: Plan) {
-        let Plan { uid, gid, limits, workspace, isolation, from, image, devices, strict_io } = plan;
+        let Plan { uid, gid, limits, workspace, isolation, from, image, devices, strict_io, calls } = plan;
         let (workspace, of) = match workspace {
             Workspace::None => (false, None),
             Workspace::Folder(..) => (true, None),
@@ -192,8 +195,19 @@ impl Sandbox {
         let of = of.or(from.map(|(of, _)| of));
         let from = from.map(|(_, saved)| saved);
         let (tier, digest) = (isolation, image.as_ref().map(|image| image.digest));
-        let start =
-            Verb::Start { uid, gid, limits, workspace, tier, of, from, image: digest, devices, strict_io };
+        let start = Verb::Start {
+            uid,
+            gid,
+            limits,
+            workspace,
+            tier,
+            of,
+            from,
+            image: digest,
+            devices,
+            strict_io,
+            calls,
+        };
         // The relay is started while the runtime is: the channel's pipes exist from the first moment.
         let started = launcher.order(self.id, start, &[]);
         let relayed = launcher.order(self.id, Verb::Relay, &[]);
@@ -362,14 +376,17 @@ impl Sandbox {
         &self,
         grant: Grant,
         descriptors: &[OwnedFd],
+        filter: Option<OwnedFd>,
     ) -> Result<oneshot::Receiver<Option<Ended>>, Refusal> {
         self.ready().await?;
+        let grant = Grant { filtered: filter.is_some(), ..grant };
+        let (stream, others) = descriptors.split_at(descriptors.len().min(1));
         let relay = self.relay.get().ok_or(ErrorCode::SandboxGone)?;
         let ended = self.expect(grant.work);
         // By these the relay tells what the kernel has ended for a limit.
         let events = events(self.id);
-        let descriptors: Vec<_> =
-            descriptors.iter().map(AsFd::as_fd).chain(events.iter().map(AsFd::as_fd)).collect();
+        let given = stream.iter().chain(&filter).chain(others).map(AsFd::as_fd);
+        let descriptors: Vec<_> = given.chain(events.iter().map(AsFd::as_fd)).collect();
         if relay.send(&grant.to_bytes(), &descriptors).await.is_err() {
             self.works.borrow_mut().remove(&grant.work);
             return Err(ErrorCode::SandboxGone.into());

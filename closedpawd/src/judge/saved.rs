@@ -100,7 +100,8 @@ impl Session {
         let (uid, gid, isolation, limits) = (self.uid, self.gid, self.isolation, pool::limits(profile));
         let (from, image) = (Some((self.sandbox.id, place)), profile.image.clone());
         let (devices, strict_io) = pool::hardware(profile);
-        let plan = Plan { uid, gid, isolation, limits, workspace, from, image, devices, strict_io };
+        let calls = policy.calls(profile);
+        let plan = Plan { uid, gid, isolation, limits, workspace, from, image, devices, strict_io, calls };
         Sandbox::begin(&state.launcher, plan)
     }
 }

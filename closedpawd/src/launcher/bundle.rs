@@ -10,7 +10,8 @@ use super::disks::Disk;
 use super::sandbox::Sandbox;
 use super::setup::Programs;
 use crate::verbs::Limits;
-use closedpaw_confine::workload::{EVERYWHERE, NAMESPACE_FLAGS, WITH_OWN_KERNEL};
+use closedpaw_confine::list::CallSet;
+use closedpaw_confine::workload::{EVERYWHERE, NAMESPACE_FLAGS, OF_INIT, WITH_OWN_KERNEL};
 use closedpaw_protocol::Devices;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -141,6 +142,8 @@ pub(super) struct Bundle<'a> {
     /// The devices of the host's, and their nodes.
     pub(super) devices: Devices,
     pub(super) nodes: &'a [Node],
+    /// The system calls that its profile leaves to commands, where it has a list.
+    pub(super) calls: Option<CallSet>,
 }
 
 impl Bundle<'_> {
@@ -208,7 +211,7 @@ impl Bundle<'_> {
                     .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
                     .collect::<Result<Vec<_>, _>>()?,
             )
-            .seccomp(seccomp()?)
+            .seccomp(seccomp(self.calls)?)
             .build()?;
         if !self.nodes.is_empty() {
             linux.set_devices(Some(self.nodes.iter().map(Node::device).collect::<Result<_, _>>()?));
@@ -348,8 +351,13 @@ fn mount(at: &str, typ: &str, source: &Path, options: &[&str]) -> Result<Mount, 
     MountBuilder::default().destination(at).typ(typ).source(source).options(options).build()
 }
 
-fn seccomp() -> Result<LinuxSeccomp, OciSpecError> {
-    let names: Vec<String> = EVERYWHERE.names().chain(WITH_OWN_KERNEL.names()).map(str::to_owned).collect();
+/// What any sandbox may call; with a profile's list, of that what the list names and what init cannot do without. What the list
+/// says of arguments init sees to, for each command.
+fn seccomp(list: Option<CallSet>) -> Result<LinuxSeccomp, OciSpecError> {
+    let init: HashSet<_> = OF_INIT.calls().collect();
+    let left = |call: &(&str, i64)| list.is_none_or(|list| list.has(call.1) || init.contains(call));
+    let all = EVERYWHERE.calls().chain(WITH_OWN_KERNEL.calls());
+    let names: Vec<String> = all.filter(left).map(|(name, _)| name.to_owned()).collect();
     let allowed =
         LinuxSyscallBuilder::default().names(names).action(LinuxSeccompAction::ScmpActAllow).build()?;
     LinuxSeccompBuilder::default()
@@ -402,6 +410,7 @@ mod tests {
             disks,
             devices,
             nodes,
+            calls: None,
         };
         let file = run.path().join("config.json");
         bundle.spec(&["cpu", "io", "memory", "pids"]).unwrap().save(&file).unwrap();
@@ -482,6 +491,7 @@ mod tests {
             disks: &[],
             devices: Devices::NONE,
             nodes: &[],
+            calls: None,
         };
         let spec = bundle.spec_for_machine().unwrap();
         let annotations = [

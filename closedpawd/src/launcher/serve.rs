@@ -405,7 +405,8 @@ impl Launcher {
     }
 
     fn create(&mut self, id: SandboxId, verb: Verb) -> Result<Done, ErrorCode> {
-        let Verb::Start { uid, gid, limits, workspace, tier, of, from, image, devices, strict_io } = verb
+        let Verb::Start { uid, gid, limits, workspace, tier, of, from, image, devices, strict_io, calls } =
+            verb
         else {
             return Err(ErrorCode::Malformed);
         };
@@ -466,8 +467,19 @@ impl Launcher {
         };
         let state = shared.as_ref().zip(from).map(|(shared, from)| saved::place(&shared.folder, from));
         let (workspace, from) = (merged.as_deref(), state.as_deref());
-        let bundle =
-            Bundle { sandbox, rootfs: &rootfs, uid, gid, limits, workspace, from, disks, devices, nodes };
+        let bundle = Bundle {
+            sandbox,
+            rootfs: &rootfs,
+            uid,
+            gid,
+            limits,
+            workspace,
+            from,
+            disks,
+            devices,
+            nodes,
+            calls,
+        };
         let mut command = self.runtimes.of(tier)?.start(&bundle)?;
         if let Some(shared) = &mut shared {
             shared.seen_by(&mut command);

@@ -3,6 +3,7 @@
 
 use super::terminal::{Line, Terminal};
 use super::{User, sys};
+use closedpaw_confine::filter::Filter;
 use closedpaw_protocol::action::Stdin;
 use closedpaw_protocol::stream::WindowSize;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -22,6 +23,8 @@ pub(super) struct Program {
     pub(super) env: Vec<CString>,
     pub(super) cwd: CString,
     stdin: Stdin,
+    /// The system calls that it is left with, where that is not for the sandbox alone to say.
+    pub(super) filter: Option<Filter>,
 }
 
 /// A process that runs, the leader of a group of its own, and our ends of its three streams.
@@ -55,7 +58,13 @@ impl Program {
             env: strings(env.iter().map(|(name, value)| format!("{name}={value}")).collect())?,
             cwd: CString::new(cwd).ok()?,
             stdin: *stdin,
+            filter: None,
         })
+    }
+
+    /// The same, left with these system calls only, if that is to be.
+    pub(super) fn with(self, filter: Option<Filter>) -> Self {
+        Self { filter, ..self }
     }
 
     /// Whether it is to have a terminal.

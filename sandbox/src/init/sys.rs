@@ -2,6 +2,7 @@
 
 use super::User;
 use super::program::Program;
+use closedpaw_confine::filter::Filter;
 use nix::pty::Winsize;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -54,6 +55,8 @@ struct Birth<'a> {
     streams: [c_int; 3],
     /// Whether the streams are a terminal, which is to be its own.
     terminal: bool,
+    /// The system calls that it is left with, where there is such a list.
+    filter: Option<libc::sock_fprog>,
     /// What the call that failed said; 0 while none has.
     error: c_int,
 }
@@ -86,6 +89,12 @@ pub(super) fn spawn(
     streams: [BorrowedFd<'_>; 3],
     terminal: bool,
 ) -> io::Result<i32> {
+    let mut instructions = program.filter.as_ref().map(Filter::instructions);
+    let filter = instructions.as_mut().map(|instructions| libc::sock_fprog {
+        // No filter is longer than 4,096.
+        len: u16::try_from(instructions.len()).unwrap_or(0),
+        filter: instructions.as_mut_ptr(),
+    });
     let list = |all: &[CString]| all.iter().map(|one| one.as_ptr()).chain([ptr::null()]).collect();
     let mut birth = Birth {
         places: &program.places,
@@ -95,6 +104,7 @@ pub(super) fn spawn(
         user,
         streams: streams.map(|stream| stream.as_raw_fd()),
         terminal,
+        filter,
         error: 0,
     };
     let mut stack = vec![0u128; STACK / size_of::<u128>()];
@@ -102,7 +112,7 @@ pub(super) fn spawn(
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
     // SAFETY: the stack's end is one past an owned, aligned allocation that outlives the child's use of it, because
-    // CLONE_VFORK holds this thread until the child has called execve or _exit; so does `birth`, which nobody else
+    // CLONE_VFORK holds this thread until the child has called execve or _exit; so do `birth` and what it points to, which nobody else
     // reads or writes meanwhile. init has one thread, so no lock is held by another.
     let process = unsafe {
         let top = stack.as_mut_ptr_range().end.cast::<c_void>();
@@ -160,6 +170,13 @@ fn become_program(birth: &Birth<'_>) -> c_int {
         }
         let none = SigSet::empty();
         libc::sigprocmask(libc::SIG_SETMASK, none.as_ref(), ptr::null_mut());
+        // From here on nothing is called but what every list has.
+        if birth.filter.as_ref().is_some_and(|filter| {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0usize, ptr::from_ref(filter))
+                == -1
+        }) {
+            return errno();
+        }
         let mut worst = libc::ENOENT;
         for place in birth.places {
             libc::execve(place.as_ptr(), birth.argv.as_ptr(), birth.env.as_ptr());

@@ -7,6 +7,7 @@ use super::program::{Program, Started};
 use super::reap::Reaper;
 use super::terminal::{Terminal, signal_session};
 use crate::channel::{Stream, read_frame, write_frame};
+use closedpaw_confine::filter::Filter;
 use closedpaw_protocol::action::Stdin;
 use closedpaw_protocol::stream::{Exit, Kind, WindowSize};
 use closedpaw_protocol::{Action, Effect, codec};
@@ -48,12 +49,22 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// Serves one stream of the channel.
 pub(super) async fn run(mut stream: Stream, user: User, findings: Rc<Findings>, reaper: Rc<Reaper>) {
-    let Ok(Some((Kind::Order, order))) = read_frame(&mut stream).await else { return };
+    let Ok(Some(mut first)) = read_frame(&mut stream).await else { return };
+    let mut filter = None;
+    if first.0 == Kind::Filter {
+        // One that is none is not left out: then nothing is started.
+        let Some(read) = Filter::from_bytes(first.1) else { return };
+        filter = Some(read);
+        let Ok(Some(next)) = read_frame(&mut stream).await else { return };
+        first = next;
+    }
+    let (Kind::Order, order) = first else { return };
     if order.is_empty() {
         drop(write_frame(&mut stream, Kind::Gate, &findings.now().0.to_be_bytes()).await);
         return;
     }
-    let Some(program) = codec::decode::<Action>(&order).ok().and_then(|action| program(&action.effect))
+    let Some(program) =
+        codec::decode::<Action>(&order).ok().and_then(|action| program(&action.effect, filter))
     else {
         return;
     };
@@ -74,7 +85,7 @@ pub(super) async fn run(mut stream: Stream, user: User, findings: Rc<Findings>, 
 }
 
 /// The program for an effect; `None` for effects that happen elsewhere.
-fn program(effect: &Effect) -> Option<Program> {
+fn program(effect: &Effect, filter: Option<Filter>) -> Option<Program> {
     match effect {
         Effect::Exec { argv, cwd, env, stdin } => {
             let mut variables = BTreeMap::from(ENVIRONMENT);
@@ -82,7 +93,7 @@ fn program(effect: &Effect) -> Option<Program> {
                 variables.insert("TERM", TERM);
             }
             variables.extend(env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-            Program::new(argv, cwd, &variables, stdin)
+            Program::new(argv, cwd, &variables, stdin).map(|program| program.with(filter))
         }
         Effect::List { path } => own("list", path, &Stdin::Empty),
         Effect::Read { path } => own("read", path, &Stdin::Empty),
@@ -226,7 +237,7 @@ async fn listen(
                 (Some(_), Ok(_)) => {}
                 (None, _) | (_, Err(_)) => return,
             },
-            Kind::Order | Kind::Stdout | Kind::Stderr | Kind::Exit | Kind::Gate => return,
+            Kind::Order | Kind::Filter | Kind::Stdout | Kind::Stderr | Kind::Exit | Kind::Gate => return,
         }
     }
 }

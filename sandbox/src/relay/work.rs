@@ -3,6 +3,7 @@
 
 use super::events::Events;
 use crate::channel::{Opener, Stream, read_frame, write_frame};
+use closedpaw_confine::filter::Filter;
 use closedpaw_descriptors::{Packets, sealed};
 use closedpaw_protocol::action::{self, Action, Effect, Stdin};
 use closedpaw_protocol::codec;
@@ -77,18 +78,34 @@ impl Work {
             return self.record(Exit::Mismatch).await;
         };
         let (mut from_client, mut to_client) = tokio::io::split(client);
-        let exit = match self.order(&mut from_client).await {
-            Some(order) => {
+        let filter = self.filter();
+        let exit = match (self.order(&mut from_client).await, filter) {
+            (Some(_), Err(error)) => {
+                Exit::NotStarted(error.raw_os_error().filter(|errno| *errno > 0).unwrap_or(libc::EIO))
+            }
+            (Some(order), Ok(filter)) => {
                 // What came besides is the sandbox's counts.
                 let events = Events::new(self.descriptors.by_ref());
-                let exit = self.carry(order, opener, &mut from_client, &mut to_client).await;
+                let exit = self.carry(order, filter, opener, &mut from_client, &mut to_client).await;
                 if self.left { exit } else { events.name(exit) }
             }
-            None => Exit::Mismatch,
+            (None, _) => Exit::Mismatch,
         };
         self.record(exit).await;
         // The client may have gone; the judge knows how it ended.
         drop(write_frame(&mut to_client, Kind::Exit, &exit.to_bytes()).await);
+    }
+
+    /// The list of calls that the command is to be left with, where there is one.
+    fn filter(&mut self) -> io::Result<Option<Filter>> {
+        if !self.grant.filtered {
+            return Ok(None);
+        }
+        let descriptor = self.descriptors.next().ok_or(io::ErrorKind::InvalidData)?;
+        let mut bytes = Vec::new();
+        // One more than there may be of it shows that there is more.
+        File::from(descriptor).take(Filter::MOST as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(Some(Filter::from_bytes(bytes).ok_or(io::ErrorKind::InvalidData)?))
     }
 
     /// The client's first frame, if it is exactly what was granted.
@@ -111,12 +128,18 @@ impl Work {
     async fn carry(
         &mut self,
         order: Order,
+        filter: Option<Filter>,
         opener: &Opener,
         from_client: &mut ReadHalf<UnixStream>,
         to_client: &mut WriteHalf<UnixStream>,
     ) -> Exit {
         let Some(stream) = opener.open().await else { return Exit::SandboxGone };
         let (mut from_init, mut to_init) = tokio::io::split(stream);
+        if let Some(filter) = filter
+            && write_frame(&mut to_init, Kind::Filter, filter.bytes()).await.is_err()
+        {
+            return Exit::SandboxGone;
+        }
         if write_frame(&mut to_init, Kind::Order, &order.bytes).await.is_err() {
             return Exit::SandboxGone;
         }
@@ -166,7 +189,13 @@ impl Work {
                 Kind::Stdout | Kind::Stderr => {}
                 Kind::Exit => return Some(init_exit(&payload)),
                 // Anything else is not init's to say.
-                Kind::Order | Kind::Stdin | Kind::StdinEnd | Kind::Signal | Kind::Resize | Kind::Gate => {
+                Kind::Order
+                | Kind::Filter
+                | Kind::Stdin
+                | Kind::StdinEnd
+                | Kind::Signal
+                | Kind::Resize
+                | Kind::Gate => {
                     return Some(Exit::SandboxGone);
                 }
             }
@@ -239,6 +268,7 @@ async fn feed(
             Kind::Stdin
             | Kind::StdinEnd
             | Kind::Order
+            | Kind::Filter
             | Kind::Resize
             | Kind::Stdout
             | Kind::Stderr
